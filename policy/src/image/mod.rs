@@ -1,0 +1,11 @@
+//! What a verdict is about: image names, digests, manifests, and names that are pinned to one manifest.
+
+mod digest;
+mod manifest;
+mod pinned;
+mod reference;
+
+pub use digest::{Digest, DigestError};
+pub use manifest::{Descriptor, Index, Manifest, ManifestError, media_type};
+pub use pinned::{Content, ContentMismatch, PinnedImage};
+pub use reference::{ImageReference, ReferenceError, Repository, Tag};

@@ -1,0 +1,49 @@
+//! Every bound on what comes from outside, each with where its number came from.
+//!
+//! A bound that is met rejects the item that meets it, with `limit-exceeded`; it never turns into "unsigned".
+
+/// Most signature artifacts (referrers, or layers of a `.sig` manifest) that are looked at for one image.
+/// containers/image looks at 128 lookaside signatures, notation at 100.
+pub const MAX_SIGNATURES: usize = 128;
+
+/// Most bytes of one manifest or index. 4 MiB in notation, containers/image and the OCI distribution specification.
+pub const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Most bytes of one signature blob. containers/image: 4 MiB.
+pub const MAX_SIGNATURE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Most bytes of a blob that is carried inside a descriptor (`data`): keeps a manifest well below
+/// [`MAX_MANIFEST_BYTES`]; registries refuse large manifests.
+pub const MAX_INLINE_BYTES: usize = 64 * 1024;
+
+/// Most bytes of all the evidence about one image: 128 signatures of a usual size leave room to spare.
+pub const MAX_EVIDENCE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Most subjects of one in-toto statement. sigstore-go: 1,024.
+pub const MAX_SUBJECTS: usize = 1024;
+
+/// Most signatures in one DSSE envelope. A Sigstore bundle must have exactly one (Sigstore bundle format, `dsse_envelope`).
+pub const MAX_ENVELOPE_SIGNATURES: usize = 1;
+
+/// Most annotations that one signed payload may carry, and most bytes of one of them.
+pub const MAX_ANNOTATIONS: usize = 64;
+/// Most bytes of one annotation's key or value.
+pub const MAX_ANNOTATION_BYTES: usize = 4096;
+
+/// Most signature checks (one key against one signature) for one image: 128 signatures against 32 keys, about 0.2 s.
+pub const MAX_SIGNATURE_CHECKS: usize = 4096;
+
+/// Most bytes of one trust policy document. A Kubernetes object has at most 1.5 MB.
+pub const MAX_POLICY_BYTES: usize = 2 * 1024 * 1024;
+
+/// Most rules in one document: goal G8 measures with 10,000.
+pub const MAX_RULES: usize = 20_000;
+
+/// Most keys in one document.
+pub const MAX_KEYS: usize = 20_000;
+
+/// Most bytes of a public key file.
+pub const MAX_PUBLIC_KEY_BYTES: usize = 64 * 1024;
+
+/// Most characters of remote text that a message repeats.
+pub const MAX_QUOTED_CHARS: usize = 200;

@@ -1,0 +1,201 @@
+//! The one table of reasons: code -> outcome -> HTTP status -> exit code.
+//!
+//! A code is part of the interface: it never changes its name or its outcome once released. The reference page
+//! `docs/reference/reason-codes.md` is generated from this table and compared with it in a test.
+
+use std::fmt;
+
+/// The three outcomes. There is no fourth, and no error path beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The policy is met, with a proof.
+    Allow,
+    /// We could not look at all that matters.
+    Undetermined,
+    /// We looked, and the policy is not met.
+    Deny,
+}
+
+impl Outcome {
+    /// `allow`, `deny` or `undetermined`, as the interfaces spell them.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Undetermined => "undetermined",
+            Self::Deny => "deny",
+        }
+    }
+
+    /// The HTTP status that `?enforce=true` answers with.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Allow => 200,
+            Self::Undetermined => 503,
+            Self::Deny => 403,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! codes {
+    ($( $(#[doc = $doc:literal])+ $variant:ident = $text:literal, $outcome:ident, $exit:literal; )+) => {
+        /// A stable, machine-readable reason.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code { $( $(#[doc = $doc])+ $variant, )+ }
+
+        impl Code {
+            /// Every code, in alphabetical order of the outcome's part of the table.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+
+            /// The kebab-case name that the interfaces show.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $text, )+ }
+            }
+
+            /// What a verdict becomes when this is its reason.
+            #[must_use]
+            pub fn outcome(self) -> Outcome {
+                match self { $( Self::$variant => Outcome::$outcome, )+ }
+            }
+
+            /// The exit code of the command line when this is the first reason.
+            #[must_use]
+            pub fn exit_code(self) -> u8 {
+                match self { $( Self::$variant => $exit, )+ }
+            }
+
+            /// What the code means, in one sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $( Self::$variant => concat!($($doc),+).trim_ascii(), )+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A signature does not carry an annotation that was asked for inside what was signed.
+    AnnotationMismatch = "annotation-mismatch", Deny, 12;
+    /// A signature or its envelope is about another digest than the image that was asked for.
+    DigestMismatch = "digest-mismatch", Deny, 12;
+    /// The image itself is not in the registry.
+    ImageNotFound = "image-not-found", Deny, 11;
+    /// The key that signed is marked as compromised, and nothing proves that the signature is older.
+    KeyCompromised = "key-compromised", Deny, 12;
+    /// The key that signed is past the date until which its signatures are accepted.
+    KeyExpired = "key-expired", Deny, 12;
+    /// The key that signed is not to be trusted before a date that has not come yet.
+    KeyNotYetValid = "key-not-yet-valid", Deny, 12;
+    /// The key that signed was revoked.
+    KeyRevoked = "key-revoked", Deny, 12;
+    /// An item in the registry is larger or more numerous than what is looked at.
+    LimitExceeded = "limit-exceeded", Deny, 12;
+    /// An item in the registry does not follow its format.
+    Malformed = "malformed", Deny, 12;
+    /// No rule of any trust policy covers the image, so no request was made.
+    NoMatchingRule = "no-matching-rule", Deny, 14;
+    /// What was signed is not of a payload type that says "this image is signed".
+    PayloadTypeMismatch = "payload-type-mismatch", Deny, 12;
+    /// A signed statement is about something else than a plain signature.
+    PredicateTypeMismatch = "predicate-type-mismatch", Deny, 12;
+    /// The name inside what was signed is not the name that was asked for.
+    ReferenceMismatch = "reference-mismatch", Deny, 12;
+    /// The rule binds names, and nothing that was signed carries one.
+    ReferenceMissing = "reference-missing", Deny, 12;
+    /// A signature names a trusted key, and that key does not verify it.
+    SignatureInvalid = "signature-invalid", Deny, 12;
+    /// The rule accepts digests only, and the image was asked for by tag.
+    TagNotAllowed = "tag-not-allowed", Deny, 14;
+    /// Fewer authorities have signed than the rule asks for.
+    ThresholdNotMet = "threshold-not-met", Deny, 12;
+    /// Every place where a signature could be was looked at, and there is none.
+    Unsigned = "unsigned", Deny, 10;
+    /// No trusted key verifies the signature.
+    UntrustedKey = "untrusted-key", Deny, 12;
+    /// The item is of a kind that this version does not verify.
+    Unsupported = "unsupported", Deny, 12;
+    /// The key is of a kind or size that is not accepted.
+    WeakKey = "weak-key", Deny, 12;
+    /// The time allowed for the verdict ran out before all was looked at.
+    DeadlineExceeded = "deadline-exceeded", Undetermined, 20;
+    /// The registry contradicts itself: what it lists is not there, or it answers what no registry may answer.
+    RegistryInconsistent = "registry-inconsistent", Undetermined, 20;
+    /// The registry asks for less traffic and could not be asked again in time.
+    RegistryThrottled = "registry-throttled", Undetermined, 20;
+    /// The registry refuses the credentials, or asks for some where there are none.
+    RegistryUnauthorized = "registry-unauthorized", Undetermined, 20;
+    /// The registry could not be reached, or failed.
+    RegistryUnavailable = "registry-unavailable", Undetermined, 20;
+}
+
+impl Code {
+    /// The HTTP status that `?enforce=true` answers with when this is the first reason.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        self.outcome().http_status()
+    }
+
+    /// The code with this name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a reason code")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_kebab_case_unique_and_never_an_allow() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in Code::ALL {
+            let text = code.as_str();
+            assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{text}");
+            assert!(seen.insert(text), "{text} twice");
+            assert_ne!(code.outcome(), Outcome::Allow, "{text}");
+            assert_ne!(code.exit_code(), 0, "{text}");
+            assert_eq!(Code::parse(text), Some(*code));
+            assert!(code.meaning().ends_with('.'), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_exit_codes_tell_unsigned_from_refused_from_unknown() {
+        for code in Code::ALL {
+            match code.outcome() {
+                Outcome::Undetermined => assert_eq!(code.exit_code(), 20, "{code}"),
+                _ => assert!(matches!(code.exit_code(), 10 | 11 | 12 | 14), "{code}"),
+            }
+        }
+        assert_eq!(Code::Unsigned.exit_code(), 10);
+    }
+}

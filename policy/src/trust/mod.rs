@@ -1,0 +1,5 @@
+//! Who must have signed what, and which keys are believed.
+
+mod root;
+
+pub use root::{Authority, Compromise, KeyWindow, TrustEarlier, TrustedKey};

@@ -1,0 +1,1 @@
+//! A small, well-behaved OCI registry for the demo and the tests.

@@ -1,0 +1,1 @@
+//! The hallmark command: signs container images, verifies them, explains policies.

@@ -1,0 +1,1 @@
+//! The verifier service: verdicts over HTTP and Kubernetes admission.
