@@ -10,6 +10,7 @@ pub mod image;
 pub mod limits;
 pub mod reason;
 
+pub mod signature;
 pub mod trust;
 pub mod verify;
 
