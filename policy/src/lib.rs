@@ -12,6 +12,7 @@ pub mod reason;
 
 pub mod signature;
 pub mod trust;
+pub mod verdict;
 pub mod verify;
 
 pub use jiff::Timestamp;

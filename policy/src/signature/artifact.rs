@@ -116,6 +116,11 @@ fn decode_layer(manifest: &Manifest, layer: &Descriptor, items: &BTreeMap<Digest
             return Some(DecodedLayer::Unknown(Cause::new(Code::RegistryInconsistent, detail)));
         }
     };
+    if content.bytes().len() > limits::MAX_SIGNATURE_BYTES {
+        let detail = format!("a signature of more than {} bytes is not looked at", limits::MAX_SIGNATURE_BYTES);
+        let fault = DecodeFault { code: Code::LimitExceeded, detail };
+        return format.map(|_| DecodedLayer::Rejected { format, fault });
+    }
     if u64::try_from(content.bytes().len()).ok() != Some(layer.size) {
         let fault = DecodeFault::malformed(format!("its descriptor says {} bytes", layer.size));
         return format.map(|_| DecodedLayer::Rejected { format, fault });

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::image::{Digest, ImageReference, PinnedImage};
+use crate::limits;
 use crate::verify::{KeyId, PublicKey};
 
 pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, may_be_signature};
@@ -134,9 +135,15 @@ pub(crate) enum ClaimFault {
 }
 
 pub(crate) fn claims(signature: &UnverifiedSignature) -> Result<Claims, ClaimFault> {
-    match &signature.payload {
+    let claims = match &signature.payload {
         Payload::Dsse { payload_type, payload } => statement::claims(payload_type, payload),
         Payload::SimpleSigning => simple_signing::claims(&signature.message),
+    }?;
+    match claims.images.iter().find_map(|image| annotation_problem(&image.annotations)) {
+        Some(problem) => {
+            Err(ClaimFault::Malformed { problem: format!("its annotations are too many or too large: {problem}") })
+        }
+        None => Ok(claims),
     }
 }
 
@@ -165,8 +172,11 @@ impl Statement {
     /// The exact bytes to sign for a format.
     ///
     /// # Errors
-    /// [`Unwritable`] for formats that this version does not write.
+    /// [`Unwritable`] for formats that this version does not write, and for annotations that no reader would take.
     pub fn unsigned(&self, format: Format) -> Result<UnsignedSignature, Unwritable> {
+        if let Some(problem) = annotation_problem(&self.annotations) {
+            return Err(Unwritable::Annotations { problem });
+        }
         match format {
             Format::SigstoreBundle => {
                 let payload = statement::encode(self);
@@ -177,17 +187,36 @@ impl Statement {
                 let payload = simple_signing::encode(self);
                 Ok(UnsignedSignature { format, message: payload.clone(), payload })
             }
-            Format::Notation => Err(Unwritable { format }),
+            Format::Notation => Err(Unwritable::Format { format }),
         }
     }
 }
 
-/// This version does not write signatures of the format.
+/// Why something cannot be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this version does not write `{format}` signatures")]
-pub struct Unwritable {
-    /// The format.
-    pub format: Format,
+pub enum Unwritable {
+    /// Too many annotations, or too large ones.
+    #[error("these annotations cannot be signed: {problem}")]
+    Annotations {
+        /// What is wrong, as a clause.
+        problem: String,
+    },
+    /// This version does not write signatures of the format.
+    #[error("this version does not write `{format}` signatures")]
+    Format {
+        /// The format.
+        format: Format,
+    },
+}
+
+/// What is wrong with annotations, on the way in and on the way out.
+fn annotation_problem(annotations: &BTreeMap<String, String>) -> Option<String> {
+    if annotations.len() > limits::MAX_ANNOTATIONS {
+        return Some(format!("there are more than {} of them", limits::MAX_ANNOTATIONS));
+    }
+    let too_large = |text: &str| text.len() > limits::MAX_ANNOTATION_BYTES;
+    let any = annotations.iter().any(|(key, value)| too_large(key) || too_large(value));
+    any.then(|| format!("one is larger than {} bytes", limits::MAX_ANNOTATION_BYTES))
 }
 
 /// A payload that waits for its signature.

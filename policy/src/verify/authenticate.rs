@@ -10,6 +10,16 @@ use crate::signature::{self, ClaimFault, Claims, Format, UnverifiedSignature};
 const MAX_REMEMBERED: usize = 256;
 
 /// A signature and a key that made it. What was signed can be read from here on, and from nowhere else.
+///
+/// ```compile_fail,E0277
+/// fn has_default<T: Default>() {}
+/// has_default::<hallmark_policy::verify::Authenticated>();
+/// ```
+/// ```compile_fail,E0616
+/// fn claims(signature: &hallmark_policy::signature::UnverifiedSignature) {
+///     let _ = &signature.payload;
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authenticated {
     format: Format,

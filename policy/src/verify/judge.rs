@@ -9,18 +9,7 @@ use super::{Authenticated, KeyId, Rejection};
 use crate::image::{Digest, ImageReference, PinnedImage, Repository, Tag};
 use crate::reason::Code;
 use crate::signature::{ClaimFault, ClaimedImage, Format};
-use crate::trust::{KeyWindow, TrustEarlier};
-
-/// How the name inside what was signed binds the name that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReferenceBinding {
-    /// It does not: the digest alone decides.
-    Any,
-    /// The repository must be the same, and so must the tag when one was asked for.
-    Exact,
-    /// The repository must be the same.
-    Repository,
-}
+use crate::trust::{KeyWindow, ReferenceBinding, TrustEarlier};
 
 /// What a signature must be about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +38,28 @@ impl Expectation<'_> {
 }
 
 /// A signature that verified, names this image, and was made at a time that trust covers. Only [`judge`] makes one.
+///
+/// Nothing else can: its fields are private, and it has neither a default nor a serialized form to be read from.
+///
+/// ```
+/// fn has_default<T: Default>() {}
+/// has_default::<std::collections::BTreeMap<String, String>>();
+/// fn is_read<T: for<'de> serde::Deserialize<'de>>() {}
+/// is_read::<hallmark_policy::image::Digest>();
+/// ```
+/// ```compile_fail,E0277
+/// fn has_default<T: Default>() {}
+/// has_default::<hallmark_policy::verify::VerifiedSignature>();
+/// ```
+/// ```compile_fail,E0277
+/// fn is_read<T: for<'de> serde::Deserialize<'de>>() {}
+/// is_read::<hallmark_policy::verify::VerifiedSignature>();
+/// ```
+/// ```compile_fail,E0616
+/// fn rename(signature: &mut hallmark_policy::verify::VerifiedSignature) {
+///     signature.authority = String::new();
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedSignature {
     artifact: Digest,

@@ -9,7 +9,7 @@ mod key;
 mod rejection;
 
 pub use authenticate::{Authenticated, AuthenticationMemo, authenticate};
-pub use judge::{Expectation, ReferenceBinding, VerifiedSignature, judge};
+pub use judge::{Expectation, VerifiedSignature, judge};
 pub use key::{KeyError, KeyId, PublicKey};
 pub use rejection::Rejection;
 
