@@ -336,7 +336,8 @@ fn p08_must_not_use_an_exception_that_expired_or_waives_something_else_or_anothe
 fn p12_warn_and_audit_admit_but_do_not_allow_and_another_enforcing_document_still_denies() {
     for mode in ["warn", "audit"] {
         let lenient = document("lenient", &[1], &format!("require: k1\nmode: {mode}"), "");
-        let verdict = Attached::nothing().verdict_by(&snapshot(&[lenient.clone()]), &Question::about(image()));
+        let verdict =
+            Attached::nothing().verdict_by(&snapshot(std::slice::from_ref(&lenient)), &Question::about(image()));
         assert_eq!((verdict.outcome(), verdict.admit()), (Outcome::Deny, true));
         let strict = document("strict", &[2], "require: k2", "");
         let verdict = Attached::nothing().verdict_by(&snapshot(&[lenient, strict]), &Question::about(image()));
