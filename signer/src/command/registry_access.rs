@@ -21,6 +21,7 @@ const MAX_CERTIFICATES_BYTES: u64 = 2 * 1024 * 1024;
 /// How registries are reached.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Registry")]
+#[group(skip)]
 pub(super) struct Arguments {
     /// Talk plain HTTP to the images' registries (loopback hosts do so anyway)
     #[arg(long)]

@@ -11,6 +11,7 @@ use crate::key::KeyReference;
 /// Keys or policies.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Trust")]
+#[group(skip)]
 pub(super) struct Arguments {
     /// Trust this public key: a file, or env://VARIABLE; may be repeated, any of them suffices
     #[arg(long, value_name = "KEY")]
