@@ -2,6 +2,8 @@
 //!
 //! The headings are those of the specification; a requirement is quoted where its words matter.
 
+#![cfg(test)]
+
 mod server;
 
 use hallmark_embedded_registry::Limits;
