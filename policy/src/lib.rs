@@ -10,7 +10,9 @@ pub mod image;
 pub mod limits;
 pub mod reason;
 
+pub mod signature;
 pub mod trust;
+pub mod verdict;
 pub mod verify;
 
 pub use jiff::Timestamp;

@@ -22,10 +22,7 @@ pub const MAX_EVIDENCE_BYTES: usize = 32 * 1024 * 1024;
 /// Most subjects of one in-toto statement. sigstore-go: 1,024.
 pub const MAX_SUBJECTS: usize = 1024;
 
-/// Most signatures in one DSSE envelope. A Sigstore bundle must have exactly one (Sigstore bundle format, `dsse_envelope`).
-pub const MAX_ENVELOPE_SIGNATURES: usize = 1;
-
-/// Most annotations that one signed payload may carry, and most bytes of one of them.
+/// Most annotations of one image in a signed payload: far more than anybody writes by hand.
 pub const MAX_ANNOTATIONS: usize = 64;
 /// Most bytes of one annotation's key or value.
 pub const MAX_ANNOTATION_BYTES: usize = 4096;

@@ -45,14 +45,14 @@ impl fmt::Display for Outcome {
 }
 
 macro_rules! codes {
-    ($( $(#[doc = $doc:literal])+ $variant:ident = $text:literal, $outcome:ident, $exit:literal; )+) => {
+    ($( $(#[doc = $doc:literal])+ $variant:ident = $text:literal, $outcome:ident, $exit:literal, $hint:literal; )+) => {
         /// A stable, machine-readable reason.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Code { $( $(#[doc = $doc])+ $variant, )+ }
 
         impl Code {
-            /// Every code, in alphabetical order of the outcome's part of the table.
+            /// Every code: denials first, each part in alphabetical order.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
 
             /// The kebab-case name that the interfaces show.
@@ -73,6 +73,12 @@ macro_rules! codes {
                 match self { $( Self::$variant => $exit, )+ }
             }
 
+            /// What to do about it: one sentence, lower case, no full stop.
+            #[must_use]
+            pub fn hint(self) -> &'static str {
+                match self { $( Self::$variant => $hint, )+ }
+            }
+
             /// What the code means, in one sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {
@@ -84,57 +90,83 @@ macro_rules! codes {
 
 codes! {
     /// A signature does not carry an annotation that was asked for inside what was signed.
-    AnnotationMismatch = "annotation-mismatch", Deny, 12;
+    AnnotationMismatch = "annotation-mismatch", Deny, 12,
+        "sign again with `-a key=value`, or ask for the annotations that were signed";
     /// A signature or its envelope is about another digest than the image that was asked for.
-    DigestMismatch = "digest-mismatch", Deny, 12;
+    DigestMismatch = "digest-mismatch", Deny, 12,
+        "the signature belongs to another image; sign this digest, or deploy the one that was signed";
     /// The image itself is not in the registry.
-    ImageNotFound = "image-not-found", Deny, 11;
+    ImageNotFound = "image-not-found", Deny, 11,
+        "check the name and the tag, and that the image was pushed";
     /// The key that signed is marked as compromised, and nothing proves that the signature is older.
-    KeyCompromised = "key-compromised", Deny, 12;
+    KeyCompromised = "key-compromised", Deny, 12,
+        "sign the image again with a key that is not compromised";
     /// The key that signed is past the date until which its signatures are accepted.
-    KeyExpired = "key-expired", Deny, 12;
+    KeyExpired = "key-expired", Deny, 12,
+        "sign the image again with the authority's current key, or extend the key's window in the policy";
     /// The key that signed is not to be trusted before a date that has not come yet.
-    KeyNotYetValid = "key-not-yet-valid", Deny, 12;
+    KeyNotYetValid = "key-not-yet-valid", Deny, 12,
+        "wait for the key's `sign.from`, or sign with the key that is valid now";
     /// The key that signed was revoked.
-    KeyRevoked = "key-revoked", Deny, 12;
+    KeyRevoked = "key-revoked", Deny, 12,
+        "sign the image again with a key that is not revoked";
     /// An item in the registry is larger or more numerous than what is looked at.
-    LimitExceeded = "limit-exceeded", Deny, 12;
+    LimitExceeded = "limit-exceeded", Deny, 12,
+        "remove the surplus signatures from the repository, or sign a fresh copy of the image";
     /// An item in the registry does not follow its format.
-    Malformed = "malformed", Deny, 12;
+    Malformed = "malformed", Deny, 12,
+        "the item was not written by a signing tool, or was damaged; remove it and sign again";
     /// No rule of any trust policy covers the image, so no request was made.
-    NoMatchingRule = "no-matching-rule", Deny, 14;
+    NoMatchingRule = "no-matching-rule", Deny, 14,
+        "add a rule whose `images` cover this repository and namespace";
     /// What was signed is not of a payload type that says "this image is signed".
-    PayloadTypeMismatch = "payload-type-mismatch", Deny, 12;
+    PayloadTypeMismatch = "payload-type-mismatch", Deny, 12,
+        "sign the image with a tool that writes image signatures, such as `hallmark sign`";
     /// A signed statement is about something else than a plain signature.
-    PredicateTypeMismatch = "predicate-type-mismatch", Deny, 12;
+    PredicateTypeMismatch = "predicate-type-mismatch", Deny, 12,
+        "an attestation does not count as a signature; run `hallmark sign` as well";
     /// The name inside what was signed is not the name that was asked for.
-    ReferenceMismatch = "reference-mismatch", Deny, 12;
+    ReferenceMismatch = "reference-mismatch", Deny, 12,
+        "sign the image under the name that it is deployed by, or map the mirror in `mirrors`";
     /// The rule binds names, and nothing that was signed carries one.
-    ReferenceMissing = "reference-missing", Deny, 12;
+    ReferenceMissing = "reference-missing", Deny, 12,
+        "sign with a tool that writes the image's name, such as `hallmark sign`, or use `reference: any`";
     /// A signature names a trusted key, and that key does not verify it.
-    SignatureInvalid = "signature-invalid", Deny, 12;
+    SignatureInvalid = "signature-invalid", Deny, 12,
+        "the signature or the image's statement was altered; sign again and find out who changed it";
     /// The rule accepts digests only, and the image was asked for by tag.
-    TagNotAllowed = "tag-not-allowed", Deny, 14;
+    TagNotAllowed = "tag-not-allowed", Deny, 14,
+        "ask for the image by digest (`name@sha256:...`)";
     /// Fewer authorities have signed than the rule asks for.
-    ThresholdNotMet = "threshold-not-met", Deny, 12;
+    ThresholdNotMet = "threshold-not-met", Deny, 12,
+        "have the missing authorities sign the image as well";
     /// Every place where a signature could be was looked at, and there is none.
-    Unsigned = "unsigned", Deny, 10;
+    Unsigned = "unsigned", Deny, 10,
+        "sign it with `hallmark sign --key KEY IMAGE`";
     /// No trusted key verifies the signature.
-    UntrustedKey = "untrusted-key", Deny, 12;
+    UntrustedKey = "untrusted-key", Deny, 12,
+        "add the key to an authority of the rule, or sign with a key that is trusted there";
     /// The item is of a kind that this version does not verify.
-    Unsupported = "unsupported", Deny, 12;
+    Unsupported = "unsupported", Deny, 12,
+        "sign with a key and in a format that this version verifies: a Sigstore bundle or simple signing";
     /// The key is of a kind or size that is not accepted.
-    WeakKey = "weak-key", Deny, 12;
+    WeakKey = "weak-key", Deny, 12,
+        "use an ECDSA P-256 key";
     /// The time allowed for the verdict ran out before all was looked at.
-    DeadlineExceeded = "deadline-exceeded", Undetermined, 20;
+    DeadlineExceeded = "deadline-exceeded", Undetermined, 20,
+        "ask again: what was fetched so far is kept; allow more time if it happens often";
     /// The registry contradicts itself: what it lists is not there, or it answers what no registry may answer.
-    RegistryInconsistent = "registry-inconsistent", Undetermined, 20;
+    RegistryInconsistent = "registry-inconsistent", Undetermined, 20,
+        "ask again; if it stays so, push the image's signatures again or ask the registry's operator";
     /// The registry asks for less traffic and could not be asked again in time.
-    RegistryThrottled = "registry-throttled", Undetermined, 20;
+    RegistryThrottled = "registry-throttled", Undetermined, 20,
+        "wait and ask again, or use credentials with a higher limit";
     /// The registry refuses the credentials, or asks for some where there are none.
-    RegistryUnauthorized = "registry-unauthorized", Undetermined, 20;
+    RegistryUnauthorized = "registry-unauthorized", Undetermined, 20,
+        "log in to the registry, and check that the credentials may pull this repository";
     /// The registry could not be reached, or failed.
-    RegistryUnavailable = "registry-unavailable", Undetermined, 20;
+    RegistryUnavailable = "registry-unavailable", Undetermined, 20,
+        "check the registry's name, the network and the registry's state, then ask again";
 }
 
 impl Code {
@@ -185,6 +217,7 @@ mod tests {
             assert_ne!(code.exit_code(), 0, "{text}");
             assert_eq!(Code::parse(text), Some(*code));
             assert!(code.meaning().ends_with('.'), "{text}");
+            assert!(!code.hint().is_empty() && !code.hint().ends_with('.'), "{text}");
         }
     }
 

@@ -94,6 +94,7 @@ impl Descriptor {
 }
 
 /// An image manifest.
+#[expect(clippy::manual_non_exhaustive, reason = "the private field refuses documents of two kinds, see its comment")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {

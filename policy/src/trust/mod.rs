@@ -1,5 +1,29 @@
 //! Who must have signed what, and which keys are believed.
+//!
+//! [`Document`] is what is written, [`TrustPolicy`] is what it means, and [`TrustSnapshot`] is what several documents
+//! say together about an image. The reference page of the form is `docs/reference/policy.md`.
 
+mod compile;
+mod document;
+mod glob;
+mod index;
+mod mirror;
+mod policy;
+mod problem;
 mod root;
+mod schema;
+mod scope;
+mod snapshot;
+mod syntax;
 
+pub use document::{Document, Placed, PolicyDocument};
+pub use mirror::{Mirrors, RepositoryPrefix};
+pub use policy::{
+    AuthorityIndex, DefaultDecision, Exception, Mode, OnUndetermined, ReferenceBinding, Requirement, Rule, TagPolicy,
+    TrustPolicy, WAIVABLE,
+};
+pub use problem::{PolicyError, PolicyErrors, Position, Problem};
 pub use root::{Authority, Compromise, KeyWindow, TrustEarlier, TrustedKey};
+pub use schema::schema;
+pub use scope::{ImagePattern, Kind, NamespacePattern, PatternError, Rank};
+pub use snapshot::{Applicable, Selection, SnapshotError, TrustSnapshot};

@@ -1,5 +1,75 @@
-//! Is this signature genuine, and does it count? The only constructors of facts and of verified signatures.
+//! Is this signature genuine, and does it count?
+//!
+//! [`authenticate`] finds cryptographic facts, free of time and policy. [`judge`] puts them under trust and time. They
+//! are the only constructors of [`Authenticated`] and [`VerifiedSignature`], and claims are read nowhere else.
 
+mod authenticate;
+mod judge;
 mod key;
+mod rejection;
 
+pub use authenticate::{Authenticated, AuthenticationMemo, authenticate};
+pub use judge::{Expectation, VerifiedSignature, judge};
 pub use key::{KeyError, KeyId, PublicKey};
+pub use rejection::Rejection;
+
+use crate::image::PinnedImage;
+use crate::reason::Code;
+use crate::signature::{EncodedSignature, Format};
+use crate::trust::KeyWindow;
+
+/// A signature that was read back from its own envelope and verified, and so may be attached to an image.
+///
+/// There is no other way to make one: a signature that does not verify cannot be pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachableSignature {
+    image: PinnedImage,
+    key: KeyId,
+    encoded: EncodedSignature,
+}
+
+impl AttachableSignature {
+    /// The image that it is about.
+    #[must_use]
+    pub fn image(&self) -> &PinnedImage {
+        &self.image
+    }
+
+    /// The key that verified it.
+    #[must_use]
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// Its envelope.
+    #[must_use]
+    pub fn encoded(&self) -> &EncodedSignature {
+        &self.encoded
+    }
+
+    /// Its format.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.encoded.format()
+    }
+}
+
+/// Verifies a signature that was just made, by the same path that a registry's takes.
+///
+/// # Errors
+/// A [`Rejection`] when the envelope does not read back, or the key does not verify it for this image.
+pub fn check_before_attaching(
+    encoded: EncodedSignature,
+    key: &PublicKey,
+    image: &PinnedImage,
+    now: jiff::Timestamp,
+) -> Result<AttachableSignature, Rejection> {
+    let artifact = crate::image::Digest::of(encoded.blob());
+    let rejected = |code, message| Rejection::new(artifact, Some(encoded.format()), code, message);
+    let signature = encoded.decode().map_err(|fault| rejected(fault.code, fault.detail))?;
+    let facts = authenticate(&signature, key, &AuthenticationMemo::new())
+        .ok_or_else(|| rejected(Code::SignatureInvalid, "the new signature does not verify".to_owned()))?;
+    let expectation = Expectation::of_image(image);
+    judge(artifact, "the signer", &facts, &KeyWindow::UNBOUNDED, &expectation, now)?;
+    Ok(AttachableSignature { image: image.clone(), key: key.id(), encoded })
+}

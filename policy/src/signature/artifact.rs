@@ -1,0 +1,170 @@
+//! From a manifest that a registry listed to the signatures in it. Formats are told by content: media types are
+//! claims of whoever wrote them, and some real writers get them wrong.
+
+use std::collections::BTreeMap;
+
+use super::{Format, UnverifiedSignature, bundle, simple_signing};
+use crate::evidence::{Cause, Retrieval};
+use crate::image::{Descriptor, Digest, Manifest, media_type};
+use crate::limits;
+use crate::reason::Code;
+
+/// Notary Project media types (Notary Project signature specification, "Signature Envelope").
+const NOTATION: [&str; 3] = ["application/vnd.cncf.notary.signature", "application/jose+json", "application/cose"];
+/// Media types that say nothing about their content.
+const GENERIC: [&str; 5] = ["", "application/json", "application/octet-stream", "text/plain", media_type::OCI_EMPTY];
+
+/// Why one manifest or layer cannot be read as a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeFault {
+    /// The reason code.
+    pub code: Code,
+    /// What is wrong, for people.
+    pub detail: String,
+}
+
+impl DecodeFault {
+    pub(super) fn malformed(detail: String) -> Self {
+        Self { code: Code::Malformed, detail }
+    }
+
+    pub(super) fn unsupported(what: &str) -> Self {
+        Self { code: Code::Unsupported, detail: format!("this version does not verify {what}") }
+    }
+}
+
+/// What a manifest turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodedArtifact {
+    /// The manifest that it says it refers to.
+    pub subject: Option<Digest>,
+    /// Its type as claimed, for display.
+    pub artifact_type: String,
+    /// Its layers that are, or claim to be, signatures. Empty for SBOMs and other artifacts.
+    pub layers: Vec<DecodedLayer>,
+    /// More layers than are looked at.
+    pub truncated: bool,
+}
+
+/// One layer that is, or claims to be, a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecodedLayer {
+    /// It is one.
+    Signature(UnverifiedSignature),
+    /// It claims to be one, and cannot be read.
+    Rejected {
+        /// Its format, as far as it is known.
+        format: Option<Format>,
+        /// What is wrong.
+        fault: DecodeFault,
+    },
+    /// It could not be fetched.
+    Unknown(Cause),
+}
+
+/// Whether a layer's blob must be looked at to know whether it is a signature.
+///
+/// True for layers whose own type, or whose manifest's type, is one of a signature, and for layers with a type that
+/// says nothing. Layers with the type of something else (an SBOM, a file system) are not fetched.
+#[must_use]
+pub fn may_be_signature(manifest: &Manifest, layer: &Descriptor) -> bool {
+    let claims =
+        |claimed: &str| is_bundle_type(claimed) || claimed == media_type::SIMPLE_SIGNING || NOTATION.contains(&claimed);
+    claims(&layer.media_type)
+        || layer.annotations.contains_key(simple_signing::SIGNATURE_ANNOTATION)
+        || claims(artifact_type(manifest))
+        || GENERIC.contains(&layer.media_type.as_str())
+}
+
+/// Reads a manifest and those of its layers that may be signatures.
+///
+/// # Errors
+/// [`DecodeFault`] when the bytes are not a manifest.
+pub fn decode_artifact(manifest: &[u8], items: &BTreeMap<Digest, Retrieval>) -> Result<DecodedArtifact, DecodeFault> {
+    let manifest = Manifest::parse(manifest).map_err(|error| DecodeFault::malformed(error.to_string()))?;
+    let candidates = manifest.layers.iter().filter(|layer| may_be_signature(&manifest, layer));
+    let layers = candidates
+        .clone()
+        .take(limits::MAX_SIGNATURES)
+        .filter_map(|layer| decode_layer(&manifest, layer, items))
+        .collect();
+    Ok(DecodedArtifact {
+        subject: manifest.subject.as_ref().map(|subject| subject.digest),
+        artifact_type: artifact_type(&manifest).to_owned(),
+        layers,
+        truncated: candidates.count() > limits::MAX_SIGNATURES,
+    })
+}
+
+fn decode_layer(manifest: &Manifest, layer: &Descriptor, items: &BTreeMap<Digest, Retrieval>) -> Option<DecodedLayer> {
+    let format = claimed_format(manifest, layer);
+    if format == Some(Format::Notation) {
+        let fault = DecodeFault::unsupported("Notary Project signatures");
+        return Some(DecodedLayer::Rejected { format, fault });
+    }
+    let embedded = layer.embedded();
+    let content = match (items.get(&layer.digest), &embedded) {
+        (Some(Retrieval::Content(content)), _) | (None | Some(_), Some(content)) => content,
+        (Some(Retrieval::Rejected(fault)), None) => {
+            let fault = DecodeFault { code: fault.code, detail: fault.detail.clone() };
+            // What only might have been a signature, and cannot be one at its size, is some other artifact.
+            return format.map(|_| DecodedLayer::Rejected { format, fault });
+        }
+        (Some(Retrieval::Unknown(cause)), None) => return Some(DecodedLayer::Unknown(cause.clone())),
+        (None, None) => {
+            let detail = format!("the blob `{}` of a listed signature was not looked at", layer.digest);
+            return Some(DecodedLayer::Unknown(Cause::new(Code::RegistryInconsistent, detail)));
+        }
+    };
+    if content.bytes().len() > limits::MAX_SIGNATURE_BYTES {
+        let detail = format!("a signature of more than {} bytes is not looked at", limits::MAX_SIGNATURE_BYTES);
+        let fault = DecodeFault { code: Code::LimitExceeded, detail };
+        return format.map(|_| DecodedLayer::Rejected { format, fault });
+    }
+    if u64::try_from(content.bytes().len()).ok() != Some(layer.size) {
+        let fault = DecodeFault::malformed(format!("its descriptor says {} bytes", layer.size));
+        return format.map(|_| DecodedLayer::Rejected { format, fault });
+    }
+    let decoded = match layer.annotations.get(simple_signing::SIGNATURE_ANNOTATION) {
+        Some(signature) => {
+            let has_certificate = layer.annotations.contains_key(simple_signing::CERTIFICATE_ANNOTATION);
+            simple_signing::decode(content, signature, has_certificate)
+        }
+        None if bundle::looks_like(content.bytes()) || format == Some(Format::SigstoreBundle) => {
+            bundle::decode(content)
+        }
+        None if format == Some(Format::SimpleSigning) => {
+            let annotation = simple_signing::SIGNATURE_ANNOTATION;
+            Err(DecodeFault::malformed(format!("it has no annotation `{annotation}`")))
+        }
+        None => return None,
+    };
+    Some(match decoded {
+        Ok(signature) => DecodedLayer::Signature(signature),
+        Err(fault) => DecodedLayer::Rejected { format, fault },
+    })
+}
+
+fn claimed_format(manifest: &Manifest, layer: &Descriptor) -> Option<Format> {
+    let types = [layer.media_type.as_str(), artifact_type(manifest)];
+    if layer.annotations.contains_key(simple_signing::SIGNATURE_ANNOTATION)
+        || types.contains(&media_type::SIMPLE_SIGNING)
+    {
+        return Some(Format::SimpleSigning);
+    }
+    if types.iter().any(|claimed| is_bundle_type(claimed)) {
+        return Some(Format::SigstoreBundle);
+    }
+    types.iter().any(|claimed| NOTATION.contains(claimed)).then_some(Format::Notation)
+}
+
+fn is_bundle_type(claimed: &str) -> bool {
+    claimed.starts_with("application/vnd.dev.sigstore.bundle")
+}
+
+/// The type of an artifact (OCI image-spec, "Guidelines for Artifact Usage"): `artifactType`, else that of the
+/// configuration.
+fn artifact_type(manifest: &Manifest) -> &str {
+    let claimed = manifest.artifact_type.as_deref().filter(|claimed| !claimed.is_empty());
+    claimed.unwrap_or(&manifest.config.media_type)
+}

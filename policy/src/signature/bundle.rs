@@ -1,0 +1,136 @@
+//! Sigstore bundles (Sigstore bundle format, versions 0.1 to 0.3) that hold a DSSE envelope.
+//!
+//! The one adapter over `sigstore-types`: its types give the wire format, ours give the meaning.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use sigstore_types as wire;
+
+use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse};
+use crate::image::Content;
+use crate::verify::{KeyId, PublicKey};
+
+/// The members that decide what a bundle is. `sigstore-types` takes the first of several; a bundle that could be
+/// read in two ways is not read at all.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    media_type: String,
+    verification_material: MaterialShape,
+    dsse_envelope: Option<IgnoredAny>,
+    message_signature: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MaterialShape {
+    public_key: Option<IgnoredAny>,
+    certificate: Option<IgnoredAny>,
+    x509_certificate_chain: Option<IgnoredAny>,
+}
+
+/// Whether a blob looks like a bundle, whatever its media type says.
+pub(super) fn looks_like(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Sniff {
+        verification_material: Option<IgnoredAny>,
+        dsse_envelope: Option<IgnoredAny>,
+        message_signature: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Sniff>(bytes).is_ok_and(|sniff| {
+        sniff.verification_material.is_some() && (sniff.dsse_envelope.is_some() || sniff.message_signature.is_some())
+    })
+}
+
+/// A bundle as a signature.
+pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFault> {
+    let malformed = |error: &dyn std::fmt::Display| DecodeFault::malformed(format!("not a Sigstore bundle: {error}"));
+    let shape: Shape = serde_json::from_slice(content.bytes()).map_err(|error| malformed(&error))?;
+    check_shape(&shape)?;
+    let text = std::str::from_utf8(content.bytes()).map_err(|error| malformed(&error))?;
+    let bundle = wire::Bundle::from_json(text).map_err(|error| malformed(&error))?;
+    let (key_hint, has_certificate) = match &bundle.verification_material.content {
+        wire::VerificationMaterialContent::PublicKey(key) => (KeyId::from_hint(&key.hint), false),
+        _ => (None, true),
+    };
+    let wire::SignatureContent::DsseEnvelope(envelope) = bundle.content else {
+        return Err(DecodeFault::unsupported("a bundle with a message signature instead of a DSSE envelope"));
+    };
+    let payload = envelope.payload.into_bytes();
+    Ok(UnverifiedSignature {
+        format: Format::SigstoreBundle,
+        content: content.digest(),
+        key_hint,
+        has_certificate,
+        message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
+        signature: envelope.signature.sig.into_bytes(),
+        payload: Payload::Dsse { payload_type: envelope.payload_type, payload },
+    })
+}
+
+fn check_shape(shape: &Shape) -> Result<(), DecodeFault> {
+    if shape.media_type.parse::<wire::MediaType>().is_err() {
+        return Err(DecodeFault::unsupported("a bundle of an unknown version"));
+    }
+    let material = &shape.verification_material;
+    let kinds = [&material.public_key, &material.certificate, &material.x509_certificate_chain];
+    if kinds.into_iter().flatten().count() != 1 {
+        return Err(DecodeFault::malformed("a bundle must hold exactly one of key, certificate and chain".to_owned()));
+    }
+    if shape.dsse_envelope.is_some() == shape.message_signature.is_some() {
+        let problem = "a bundle must hold exactly one of DSSE envelope and message signature";
+        return Err(DecodeFault::malformed(problem.to_owned()));
+    }
+    Ok(())
+}
+
+/// A bundle version 0.3 with a public-key hint.
+pub(super) fn encode(payload_type: &str, payload: Vec<u8>, signature: &[u8], key: &PublicKey) -> Vec<u8> {
+    let signature = wire::DsseSignature::new(wire::SignatureBytes::from_bytes(signature), wire::KeyId::default());
+    let envelope = wire::DsseEnvelope::new(payload_type, wire::PayloadBytes::new(payload), signature);
+    let hint = wire::PublicKeyIdentifier::new(key.id().hint());
+    let material = wire::VerificationMaterial::new(wire::VerificationMaterialContent::PublicKey(hint));
+    let content = wire::SignatureContent::DsseEnvelope(envelope);
+    let bundle = wire::Bundle::new(wire::MediaType::Bundle0_3, material, content);
+    // Serializing strings into memory has no way to fail; were it to, the empty blob would not verify.
+    bundle.to_json().unwrap_or_default().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COSIGN: &str = include_str!("../../testdata/cosign-3.1.1.bundle.json");
+
+    fn decode_text(text: &str) -> Result<UnverifiedSignature, DecodeFault> {
+        decode(&Content::named_by_itself(text.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn a_real_bundle_is_read() {
+        let signature = decode_text(COSIGN).unwrap();
+        assert_eq!(signature.key_hint().unwrap().hint(), "Nms9c5tq2E/ZSsdAMPMAZGMxekUBwhp0XciWgtEPPGg=");
+        assert!(looks_like(COSIGN.as_bytes()));
+    }
+
+    #[test]
+    fn must_not_read_a_bundle_that_can_be_read_in_two_ways() {
+        let envelope = r#""dsseEnvelope":{"#;
+        assert!(COSIGN.contains(envelope));
+        for bad in [
+            COSIGN.replace(envelope, r#""messageSignature":{"signature":"AA=="},"dsseEnvelope":{"#),
+            COSIGN.replace(envelope, r#""dsseEnvelope":{},"dsseEnvelope":{"#),
+            COSIGN.replace(r#""publicKey":{"#, r#""certificate":{"rawBytes":"AA=="},"publicKey":{"#),
+            COSIGN.replace(r#""publicKey":{"#, r#""publicKey":{},"publicKey":{"#),
+            COSIGN.replace(r#""payloadType":"#, r#""payloadType":"x","payloadType":"#),
+            COSIGN.replace(r#""payload":"#, r#""payload":"AA==","payload":"#),
+            COSIGN.replace(r#""signatures":["#, r#""signatures":[{"sig":"AA=="},"#),
+            COSIGN.replace("v0.3+json", "v9.9+json"),
+            COSIGN.replace(r#""mediaType":"#, r#""mediaTypf":"#),
+        ] {
+            assert_ne!(bad, COSIGN);
+            assert!(decode_text(&bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Signature formats: one file a format, decoding and encoding side by side.
+//!
+//! Decoding gives an [`UnverifiedSignature`]: well-formed, within limits, and silent about its claims. What it says
+//! about an image can only be read by [`crate::verify`], from the very bytes that a trusted key verified.
+
+mod artifact;
+mod bundle;
+mod dsse;
+mod json;
+mod simple_signing;
+mod statement;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::image::{Digest, ImageReference, PinnedImage};
+use crate::limits;
+use crate::verify::{KeyId, PublicKey};
+
+pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, may_be_signature};
+pub use statement::SIGNATURE_PREDICATE_TYPE;
+
+/// The format of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// A Notary Project envelope. Recognised, not verified by this version.
+    Notation,
+    /// A Sigstore bundle with a DSSE envelope, attached as an OCI 1.1 referrer.
+    SigstoreBundle,
+    /// cosign's simple signing, a layer of the manifest under the `.sig` tag.
+    SimpleSigning,
+}
+
+impl Format {
+    /// The name in reports: `sigstore-bundle`, `simple-signing` or `notation`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Notation => "notation",
+            Self::SigstoreBundle => "sigstore-bundle",
+            Self::SimpleSigning => "simple-signing",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A signature as it was found: well-formed, nothing verified.
+///
+/// It offers what is needed to look for a key, and no claim. The message is the exact byte string that the signature
+/// is over; claims are parsed from [`Payload`] after a key has verified that message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnverifiedSignature {
+    format: Format,
+    content: Digest,
+    key_hint: Option<KeyId>,
+    has_certificate: bool,
+    message: Vec<u8>,
+    signature: Vec<u8>,
+    payload: Payload,
+}
+
+/// The bytes that hold the claims, and how to read them once they are verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Payload {
+    /// A DSSE payload and its type; both are inside the signed message.
+    Dsse {
+        /// `payloadType` of the envelope.
+        payload_type: String,
+        /// The decoded payload.
+        payload: Vec<u8>,
+    },
+    /// A simple-signing document; it is the signed message itself.
+    SimpleSigning,
+}
+
+impl UnverifiedSignature {
+    /// Its format.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Digest of the blob that it was decoded from.
+    #[must_use]
+    pub fn content(&self) -> Digest {
+        self.content
+    }
+
+    /// The key that it says it was made with. Anybody can write anything there: use it to find a key, never to trust.
+    #[must_use]
+    pub fn key_hint(&self) -> Option<KeyId> {
+        self.key_hint
+    }
+
+    /// Whether it comes with a certificate, that is, was probably made without a long-lived key.
+    #[must_use]
+    pub fn has_certificate(&self) -> bool {
+        self.has_certificate
+    }
+
+    pub(crate) fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
+
+/// What a signed payload says. Only made from verified bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claims {
+    pub(crate) images: Vec<ClaimedImage>,
+}
+
+/// One image that a signed payload is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClaimedImage {
+    pub(crate) digests: Vec<Digest>,
+    pub(crate) name: Option<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+/// Why a verified payload makes no claim that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ClaimFault {
+    Malformed { problem: String },
+    PayloadType { found: String },
+    PredicateType { found: String },
+}
+
+pub(crate) fn claims(signature: &UnverifiedSignature) -> Result<Claims, ClaimFault> {
+    let claims = match &signature.payload {
+        Payload::Dsse { payload_type, payload } => statement::claims(payload_type, payload),
+        Payload::SimpleSigning => simple_signing::claims(&signature.message),
+    }?;
+    match claims.images.iter().find_map(|image| annotation_problem(&image.annotations)) {
+        Some(problem) => {
+            Err(ClaimFault::Malformed { problem: format!("its annotations are too many or too large: {problem}") })
+        }
+        None => Ok(claims),
+    }
+}
+
+/// What is to be signed: an image, under the name that it was asked for by, with the signer's annotations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The image; its digest is what is signed.
+    pub image: PinnedImage,
+    /// The name that goes inside, with its tag where there is one.
+    pub name: String,
+    /// Annotations that go inside.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Statement {
+    /// The statement that an image, asked for by `reference` and resolved to `image`, is signed.
+    #[must_use]
+    pub fn about(reference: &ImageReference, image: &PinnedImage, annotations: BTreeMap<String, String>) -> Self {
+        let name = match reference.tag() {
+            Some(tag) => format!("{}:{tag}", reference.repository()),
+            None => reference.repository().to_string(),
+        };
+        Self { image: image.clone(), name, annotations }
+    }
+
+    /// The exact bytes to sign for a format.
+    ///
+    /// # Errors
+    /// [`Unwritable`] for formats that this version does not write, and for annotations that no reader would take.
+    pub fn unsigned(&self, format: Format) -> Result<UnsignedSignature, Unwritable> {
+        if let Some(problem) = annotation_problem(&self.annotations) {
+            return Err(Unwritable::Annotations { problem });
+        }
+        match format {
+            Format::SigstoreBundle => {
+                let payload = statement::encode(self);
+                let message = dsse::pre_authentication_encoding(statement::PAYLOAD_TYPE, &payload);
+                Ok(UnsignedSignature { format, payload, message })
+            }
+            Format::SimpleSigning => {
+                let payload = simple_signing::encode(self);
+                Ok(UnsignedSignature { format, message: payload.clone(), payload })
+            }
+            Format::Notation => Err(Unwritable::Format { format }),
+        }
+    }
+}
+
+/// Why something cannot be signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritable {
+    /// Too many annotations, or too large ones.
+    #[error("these annotations cannot be signed: {problem}")]
+    Annotations {
+        /// What is wrong, as a clause.
+        problem: String,
+    },
+    /// This version does not write signatures of the format.
+    #[error("this version does not write `{format}` signatures")]
+    Format {
+        /// The format.
+        format: Format,
+    },
+}
+
+/// What is wrong with annotations, on the way in and on the way out.
+fn annotation_problem(annotations: &BTreeMap<String, String>) -> Option<String> {
+    if annotations.len() > limits::MAX_ANNOTATIONS {
+        return Some(format!("there are more than {} of them", limits::MAX_ANNOTATIONS));
+    }
+    let too_large = |text: &str| text.len() > limits::MAX_ANNOTATION_BYTES;
+    let any = annotations.iter().any(|(key, value)| too_large(key) || too_large(value));
+    any.then(|| format!("one is larger than {} bytes", limits::MAX_ANNOTATION_BYTES))
+}
+
+/// A payload that waits for its signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsignedSignature {
+    format: Format,
+    payload: Vec<u8>,
+    message: Vec<u8>,
+}
+
+impl UnsignedSignature {
+    /// The bytes that the key signs.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// The payload inside, for a dry run.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Puts payload and signature into the format's own envelope. Nothing is verified yet: see
+    /// [`crate::verify::check_before_attaching`].
+    #[must_use]
+    pub fn encode(self, key: &PublicKey, signature: &[u8]) -> EncodedSignature {
+        match self.format {
+            Format::SigstoreBundle | Format::Notation => {
+                let blob = bundle::encode(statement::PAYLOAD_TYPE, self.payload, signature, key);
+                EncodedSignature { format: self.format, blob, detached: None }
+            }
+            Format::SimpleSigning => {
+                EncodedSignature { format: self.format, blob: self.payload, detached: Some(signature.to_vec()) }
+            }
+        }
+    }
+}
+
+/// A signature in its format's envelope, as it would lie in a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedSignature {
+    format: Format,
+    blob: Vec<u8>,
+    detached: Option<Vec<u8>>,
+}
+
+impl EncodedSignature {
+    /// Its format.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The blob: a bundle, or a simple-signing payload.
+    #[must_use]
+    pub fn blob(&self) -> &[u8] {
+        &self.blob
+    }
+
+    /// The signature in base64, where the format keeps it beside the blob, in an annotation.
+    #[must_use]
+    pub fn detached_base64(&self) -> Option<String> {
+        self.detached.as_ref().map(|signature| simple_signing::encode_signature(signature))
+    }
+
+    /// Reads the envelope back, exactly as it would be read from a registry.
+    pub(crate) fn decode(&self) -> Result<UnverifiedSignature, DecodeFault> {
+        let content = crate::image::Content::named_by_itself(self.blob.clone());
+        match &self.detached {
+            None => bundle::decode(&content),
+            Some(signature) => simple_signing::decode(&content, &simple_signing::encode_signature(signature), false),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! in-toto statements (in-toto attestation framework, Statement v1) of the one kind that is a plain signature.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClaimFault, ClaimedImage, Claims, Statement, json};
+use crate::image::Digest;
+use crate::limits;
+
+/// The DSSE payload type of in-toto statements (in-toto attestation framework, "Envelope").
+pub(super) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// `_type` of a statement, version 1.
+const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// `_type` of a statement, version 0.1, which some writers still use.
+const STATEMENT_TYPE_V0_1: &str = "https://in-toto.io/Statement/v0.1";
+/// The predicate type that says "this image is signed", and nothing more (cosign 3).
+pub const SIGNATURE_PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    subject: Vec<Subject>,
+    predicate_type: String,
+    #[serde(default)]
+    predicate: serde_json::Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Subject {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(default, deserialize_with = "json::unique")]
+    digest: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "json::unique")]
+    annotations: BTreeMap<String, serde_json::Value>,
+}
+
+/// The statement to sign.
+pub(super) fn encode(statement: &Statement) -> Vec<u8> {
+    let digest = statement.image.digest;
+    let text = |value: &String| serde_json::Value::String(value.clone());
+    let document = Document {
+        statement_type: STATEMENT_TYPE.to_owned(),
+        subject: vec![Subject {
+            name: statement.name.clone(),
+            digest: BTreeMap::from([(digest.algorithm().to_owned(), digest.encoded())]),
+            annotations: statement.annotations.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+        }],
+        predicate_type: SIGNATURE_PREDICATE_TYPE.to_owned(),
+        predicate: serde_json::Value::Object(serde_json::Map::new()),
+    };
+    // Serializing strings and maps with string keys into memory has no way to fail.
+    serde_json::to_vec(&document).unwrap_or_default()
+}
+
+/// What a verified statement says.
+pub(super) fn claims(payload_type: &str, payload: &[u8]) -> Result<Claims, ClaimFault> {
+    if payload_type != PAYLOAD_TYPE {
+        return Err(ClaimFault::PayloadType { found: payload_type.to_owned() });
+    }
+    let malformed = |problem: String| ClaimFault::Malformed { problem };
+    let document: Document = serde_json::from_slice(payload).map_err(|error| malformed(error.to_string()))?;
+    if document.statement_type != STATEMENT_TYPE && document.statement_type != STATEMENT_TYPE_V0_1 {
+        return Err(ClaimFault::PayloadType { found: document.statement_type });
+    }
+    if document.predicate_type != SIGNATURE_PREDICATE_TYPE {
+        return Err(ClaimFault::PredicateType { found: document.predicate_type });
+    }
+    if document.subject.len() > limits::MAX_SUBJECTS {
+        return Err(malformed(format!("it has more than {} subjects", limits::MAX_SUBJECTS)));
+    }
+    document.subject.into_iter().map(claimed).collect::<Result<_, _>>().map(|images| Claims { images })
+}
+
+fn claimed(subject: Subject) -> Result<ClaimedImage, ClaimFault> {
+    let digests = subject
+        .digest
+        .iter()
+        .filter(|(algorithm, _)| matches!(algorithm.as_str(), "sha256" | "sha512"))
+        .map(|(algorithm, encoded)| format!("{algorithm}:{encoded}").parse::<Digest>())
+        .collect::<Result<_, _>>()
+        .map_err(|error| ClaimFault::Malformed { problem: error.to_string() })?;
+    let name = Some(subject.name).filter(|name| !name.is_empty());
+    Ok(ClaimedImage { digests, name, annotations: texts(subject.annotations) })
+}
+
+/// The annotations whose values are text; values of other types cannot be asked for.
+pub(super) fn texts(annotations: BTreeMap<String, serde_json::Value>) -> BTreeMap<String, String> {
+    annotations
+        .into_iter()
+        .filter_map(|(key, value)| match value {
+            serde_json::Value::String(value) => Some((key, value)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(json: &str) -> Result<Claims, ClaimFault> {
+        claims(PAYLOAD_TYPE, json.as_bytes())
+    }
+
+    #[test]
+    fn what_is_encoded_claims_the_same() {
+        let image = Digest::of(b"image");
+        let reference: crate::image::ImageReference = "r.example/team/app:1".parse().unwrap();
+        let annotations = BTreeMap::from([("commit".to_owned(), "abc".to_owned())]);
+        let payload = encode(&Statement::about(&reference, &reference.pin(image), annotations.clone()));
+        let images = claims(PAYLOAD_TYPE, &payload).unwrap().images;
+        let name = Some("r.example/team/app:1".to_owned());
+        assert_eq!(images, [ClaimedImage { digests: vec![image], name, annotations }]);
+    }
+
+    #[test]
+    fn must_not_read_claims_from_another_kind_of_document() {
+        let sha = "0".repeat(64);
+        let good = format!(
+            r#"{{"_type":"{STATEMENT_TYPE}","subject":[{{"digest":{{"sha256":"{sha}"}}}}],"predicateType":"{SIGNATURE_PREDICATE_TYPE}"}}"#
+        );
+        assert_eq!(statement(&good).unwrap().images.len(), 1);
+        assert!(matches!(claims("text/plain", good.as_bytes()), Err(ClaimFault::PayloadType { .. })));
+        for bad in [
+            good.replace("cosign/sign/v1", "cosign/sign/v2"),
+            good.replace(SIGNATURE_PREDICATE_TYPE, "https://slsa.dev/provenance/v1"),
+            good.replace(STATEMENT_TYPE, "https://in-toto.io/Statement/v9"),
+            good.replace(&sha, "zz"),
+            good.replace(r#""sha256":"#, r#""sha256":"aa","sha256":"#),
+            good.replace(r#""subject":"#, r#""subject":[],"subject":"#),
+            good.replace(r#"{"digest""#, r#"{"digest":{},"digest""#),
+            good.clone() + "{}",
+        ] {
+            assert!(statement(&bad).is_err(), "{bad}");
+        }
+    }
+}

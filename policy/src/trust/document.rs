@@ -1,0 +1,513 @@
+//! What is written: the form of a trust policy document, before anybody asks what it means.
+//!
+//! The same types read documents and generate their JSON Schema, so the two cannot differ. The reference page
+//! `docs/reference/policy.md` says what each field means.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::problem::{PolicyError, PolicyErrors, Position, Problem};
+use super::syntax;
+use crate::limits;
+
+/// A document as it was written: well-formed, with the place of everything in it, and not yet checked.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Where it came from, for messages.
+    pub origin: String,
+    /// The text.
+    pub text: String,
+    /// What the text says.
+    pub content: PolicyDocument,
+}
+
+impl Document {
+    /// Reads one document of YAML 1.2 or JSON.
+    ///
+    /// # Errors
+    /// [`PolicyErrors`] when the text is larger than [`limits::MAX_POLICY_BYTES`], is not one document, or does not
+    /// follow the schema.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, PolicyErrors> {
+        let error = |position, code, message: String, hint: &str| {
+            let (origin, hint, path) = (origin.to_owned(), hint.to_owned(), String::new());
+            PolicyErrors::one(PolicyError { origin, position, path, message, hint, code })
+        };
+        if text.len() > limits::MAX_POLICY_BYTES {
+            let message = format!("a policy of {} bytes is larger than {} bytes", text.len(), limits::MAX_POLICY_BYTES);
+            let hint = "split it into several documents; every one that covers an image must allow it";
+            return Err(error(Position::default(), Problem::LimitExceeded, message, hint));
+        }
+        if let Some((position, odd)) = control_character(text) {
+            let message = format!("the text has the control character `{}`", odd.escape_unicode());
+            return Err(error(position, Problem::Syntax, message, "save the file as plain text in UTF-8"));
+        }
+        let content =
+            syntax::read(text).map_err(|fault| error(fault.position, fault.code, fault.message, &fault.hint))?;
+        Ok(Self { origin: origin.to_owned(), text: text.to_owned(), content })
+    }
+}
+
+fn control_character(text: &str) -> Option<(Position, char)> {
+    let mut position = Position { line: 1, column: 1 };
+    for character in text.chars() {
+        match character {
+            '\n' => position = Position { line: position.line + 1, column: 1 },
+            '\t' | '\r' => position.column += 1,
+            odd if odd.is_control() => return Some((position, odd)),
+            _ => position.column += 1,
+        }
+    }
+    None
+}
+
+/// A value with its place in the text.
+#[derive(Debug, Clone)]
+pub struct Placed<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands; for an alias, where the alias stands.
+    pub position: Position,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Placed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = serde_saphyr::Spanned::<T>::deserialize(deserializer)?;
+        let position = Position { line: spanned.referenced.line(), column: spanned.referenced.column() };
+        Ok(Self { value: spanned.value, position })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Placed<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// Reads an optional field that was written: an explicit `null` is a mistake, not an absence, because an emptied list
+/// of namespaces must not widen a rule.
+fn written<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A Hallmark trust policy: who must have signed which images.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyDocument {
+    /// The version of this form.
+    pub api_version: ApiVersion,
+    /// The kind of this document.
+    pub kind: DocumentKind,
+    /// What the document is called.
+    pub metadata: Metadata,
+    /// What it says.
+    pub spec: Placed<Spec>,
+}
+
+/// The versions of the form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The first.
+    #[serde(rename = "hallmark.dev/v1alpha1")]
+    V1Alpha1,
+}
+
+/// The kinds of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum DocumentKind {
+    /// A trust policy.
+    TrustPolicy,
+}
+
+/// What the document is called.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// The document's name, unique among the documents in force: letters, digits, `.`, `_` and `-`, at most 63.
+    pub name: Placed<String>,
+}
+
+/// What a document says.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Spec {
+    /// Owners of keys: teams, pipelines, vendors. Rules name them.
+    #[serde(default)]
+    pub authorities: Vec<Placed<AuthorityEntry>>,
+    /// Who must have signed which images. The most specific rule that covers an image decides.
+    #[serde(default)]
+    pub rules: Vec<Placed<RuleEntry>>,
+    /// Single images that may be used although some checks fail, until a date.
+    #[serde(default)]
+    pub exceptions: Vec<Placed<ExceptionEntry>>,
+    /// Which repositories are copies of which others, for rules that bind names.
+    #[serde(default)]
+    pub mirrors: Vec<Placed<MirrorEntry>>,
+    /// What becomes of an image that no rule covers: `deny` (the default) or `allow`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "DefaultWord")]
+    pub default: Option<Placed<DefaultWord>>,
+}
+
+/// One owner of keys. Any of its keys speaks for it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuthorityEntry {
+    /// The authority's name, unique in the document: letters, digits, `.`, `_` and `-`, at most 63.
+    pub name: Placed<String>,
+    /// Its public keys; at least one. No key may belong to two authorities.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "Vec<KeyEntry>", length(min = 1))]
+    pub keys: Option<Placed<Vec<Placed<KeyEntry>>>>,
+    /// Identities in certificates. Not supported in this version; refused.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "serde_json::Value")]
+    pub keyless: Option<Placed<Anything>>,
+    /// Logs and timestamp authorities that must vouch. Not supported in this version; refused.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "serde_json::Value")]
+    pub evidence: Option<Placed<Anything>>,
+}
+
+/// A public key with the dates between which it is believed.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyEntry {
+    /// The key: exactly one of `file` and `pem`.
+    pub public_key: Placed<KeySource>,
+    /// When the key signs.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "SignWindow")]
+    pub sign: Option<Placed<SignWindow>>,
+    /// Nothing that the key signed counts from here on, trusted time or not. RFC 3339.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub accept_until: Option<Placed<String>>,
+    /// The private key got into other hands.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "CompromiseEntry")]
+    pub compromised: Option<Placed<CompromiseEntry>>,
+}
+
+/// Where a public key is: exactly one of the two.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct KeySource {
+    /// A file in PEM or DER, relative to the document.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "String")]
+    pub file: Option<Placed<String>>,
+    /// The key itself in PEM.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "String")]
+    pub pem: Option<Placed<String>>,
+}
+
+/// When a key signs. Both ends are RFC 3339; either may be left out.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignWindow {
+    /// The key signs from here on.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub from: Option<Placed<String>>,
+    /// The key signs no more from here on.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub until: Option<Placed<String>>,
+}
+
+/// That a private key got into other hands.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CompromiseEntry {
+    /// Since when. RFC 3339.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub since: Placed<String>,
+    /// Whether older signatures still count: `never` (the default), or `with-trusted-time`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "TrustEarlierWord")]
+    pub trust_earlier: Option<Placed<TrustEarlierWord>>,
+}
+
+/// Whether signatures from before a compromise still count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustEarlierWord {
+    /// They do not.
+    Never,
+    /// They do when a trusted time proves that they are older.
+    WithTrustedTime,
+}
+
+/// Who must have signed a set of images.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RuleEntry {
+    /// The rule's name, unique in the document: letters, digits, `.`, `_` and `-`, at most 63.
+    pub name: Placed<String>,
+    /// The images it covers: a literal host and a path; `*` within a segment, `**` for one or more segments.
+    #[schemars(length(min = 1))]
+    pub images: Placed<Vec<Placed<String>>>,
+    /// The Kubernetes namespaces it covers, with `*`; left out, it covers every one.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "Vec<String>", length(min = 1))]
+    pub namespaces: Option<Placed<Vec<Placed<String>>>>,
+    /// What becomes of an image that is denied: `enforce` (the default) refuses it, `warn` and `audit` admit it.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "ModeWord")]
+    pub mode: Option<Placed<ModeWord>>,
+    /// Who must have signed: an authority's name, or exactly one of `all`, `any` and `threshold`, which may be nested.
+    pub require: Placed<RequirementEntry>,
+    /// Whether the name inside what was signed must be the name that was asked for: `any` (the default), `repository`
+    /// or `exact`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "ReferenceWord")]
+    pub reference: Option<Placed<ReferenceWord>>,
+    /// Which platforms of an index must be covered: `requested`, the manifest or index that was asked for.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "PlatformsWord")]
+    pub platforms: Option<Placed<Anything>>,
+    /// Whether an image may be asked for by tag: `resolve` (the default) or `deny`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "TagsWord")]
+    pub tags: Option<Placed<TagsWord>>,
+    /// What to do when the evidence cannot be gathered: `deny` (the default) or `useHeldEvidence`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "OnUndeterminedEntry")]
+    pub on_undetermined: Option<Placed<OnUndeterminedEntry>>,
+    /// Attestations that must be there. Not supported in this version: must be empty.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "Vec<serde_json::Value>", length(max = 0))]
+    pub attestations: Option<Placed<Vec<Placed<Anything>>>>,
+}
+
+/// What becomes of an image that is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ModeWord {
+    /// It is admitted, and recorded.
+    Audit,
+    /// It is not admitted.
+    Enforce,
+    /// It is admitted with a warning.
+    Warn,
+}
+
+/// Whether the name inside what was signed must be the name that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ReferenceWord {
+    /// Any name, or none.
+    Any,
+    /// The same repository, and the same tag where one was asked for.
+    Exact,
+    /// The same repository.
+    Repository,
+}
+
+/// Whether an image may be asked for by tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TagsWord {
+    /// Digests only.
+    Deny,
+    /// A tag is resolved to a digest once.
+    Resolve,
+}
+
+/// What becomes of an image that no rule covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DefaultWord {
+    /// It is allowed, unless another document says otherwise.
+    Allow,
+    /// It is denied.
+    Deny,
+}
+
+/// Which platforms of an index must be covered, as far as this version goes.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it exists for the schema; other values are read so that they can be refused by name")]
+enum PlatformsWord {
+    /// The manifest or index that was asked for.
+    Requested,
+}
+
+/// What to do when the evidence cannot be gathered.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnUndeterminedEntry {
+    /// The image is not admitted.
+    Deny,
+    /// Evidence that was gathered earlier is used, for references with a digest only.
+    UseHeldEvidence(HeldEvidence),
+}
+
+/// How old held evidence may be.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeldEvidence {
+    /// Its greatest age, such as `24h` or `1h 30m`: more than zero, at most 30 days.
+    pub max_age: Placed<String>,
+}
+
+/// One image that may be used although some checks fail, until a date.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExceptionEntry {
+    /// The image, by digest: `registry.example.com/app@sha256:...`.
+    pub image: Placed<String>,
+    /// The codes of the reasons that are waived.
+    #[schemars(with = "Vec<String>", length(min = 1), extend("items" = super::schema::waivable()))]
+    pub waives: Placed<Vec<Placed<String>>>,
+    /// Who answers for it.
+    pub owner: Placed<String>,
+    /// Why it exists.
+    pub reason: Placed<String>,
+    /// From here on it does not exist. RFC 3339.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub expires: Placed<String>,
+}
+
+/// Which repositories are copies of which others.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MirrorEntry {
+    /// The host, or the host and the path, under which the images were signed.
+    pub source: Placed<String>,
+    /// The hosts, or hosts and paths, that hold copies of everything below the source.
+    #[schemars(length(min = 1))]
+    pub mirrors: Placed<Vec<Placed<String>>>,
+}
+
+/// Any value, read only so that it can be refused by its place.
+#[derive(Debug, Clone)]
+pub struct Anything {
+    /// The text, when it is one.
+    pub text: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Anything {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        Ok(Self { text: value.as_str().map(str::to_owned) })
+    }
+}
+
+/// Who must have signed: an authority's name, or exactly one of `all`, `any` and `threshold`.
+#[derive(Debug, Clone)]
+pub enum RequirementEntry {
+    /// Every element.
+    All(Placed<Vec<Placed<RequirementEntry>>>),
+    /// At least one element.
+    Any(Placed<Vec<Placed<RequirementEntry>>>),
+    /// This authority.
+    Name(String),
+    /// At least `count` elements.
+    Threshold(Box<Placed<ThresholdEntry>>),
+}
+
+/// At least so many of some elements.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ThresholdEntry {
+    /// How many: at least 1, and at most as many as there are elements.
+    #[schemars(range(min = 1))]
+    pub count: Placed<i64>,
+    /// The elements. No two may share an authority.
+    #[schemars(length(min = 1))]
+    pub of: Placed<Vec<Placed<RequirementEntry>>>,
+}
+
+/// The map form of a requirement, for the schema.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it exists for the schema; the map is read by hand so that errors keep their place")]
+enum CombinedRequirement {
+    /// Every element must be met.
+    All(#[schemars(length(min = 1))] Vec<RequirementEntry>),
+    /// At least one element must be met.
+    Any(#[schemars(length(min = 1))] Vec<RequirementEntry>),
+    /// At least `count` elements must be met.
+    Threshold(ThresholdEntry),
+}
+
+/// The two forms of a requirement, for the schema.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it exists for the schema")]
+enum RequirementForm {
+    /// The name of an authority.
+    Name(String),
+    /// Several requirements together.
+    Combined(CombinedRequirement),
+}
+
+impl JsonSchema for RequirementEntry {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Requirement".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        RequirementForm::json_schema(generator)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum RequirementField {
+    All,
+    Any,
+    Threshold,
+}
+
+impl<'de> Deserialize<'de> for RequirementEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+
+        impl<'de> Visitor<'de> for Form {
+            type Value = RequirementEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of an authority, or a map with one of `all`, `any` and `threshold`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(RequirementEntry::Name(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let one = "a requirement is exactly one of `all`, `any` and `threshold`";
+                let requirement = match map.next_key()? {
+                    None => return Err(serde::de::Error::custom(one)),
+                    Some(RequirementField::All) => RequirementEntry::All(map.next_value()?),
+                    Some(RequirementField::Any) => RequirementEntry::Any(map.next_value()?),
+                    Some(RequirementField::Threshold) => RequirementEntry::Threshold(Box::new(map.next_value()?)),
+                };
+                match map.next_key::<RequirementField>()? {
+                    None => Ok(requirement),
+                    Some(_) => Err(serde::de::Error::custom(one)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Form)
+    }
+}

@@ -1,0 +1,318 @@
+//! What a trust policy document means: the checked form that verdicts are made from.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::compile;
+use super::document::Document;
+use super::index::RuleIndex;
+use super::mirror::Mirrors;
+use super::problem::{PolicyErrors, Position};
+use super::root::{Authority, KeyWindow, TrustedKey};
+use super::scope::{ImagePattern, NamespacePattern};
+use crate::image::{Digest, PinnedImage, Repository};
+use crate::reason::Code;
+use crate::verify::{KeyId, PublicKey};
+
+/// One document, checked: nothing in it contradicts itself, and every name in it means something.
+#[derive(Debug, Clone)]
+pub struct TrustPolicy {
+    /// `metadata.name`.
+    pub name: String,
+    /// Names the text and every key file that was loaded for it: a changed key file is another policy.
+    ///
+    /// The SHA-256 of the text; where key files were loaded, of the text followed by, for each of them in the order of
+    /// the text, a NUL, its path, a NUL and its SHA-256 in hex. No text that loads holds a NUL.
+    pub digest: Digest,
+    /// The authorities, in the order of the text.
+    pub authorities: Vec<Authority>,
+    /// The rules, in the order of the text.
+    pub rules: Vec<Rule>,
+    /// The exceptions, in the order of the text.
+    pub exceptions: Vec<Exception>,
+    /// Which repositories are copies of which others.
+    pub mirrors: Mirrors,
+    /// What becomes of an image that no rule covers.
+    pub default: DefaultDecision,
+    pub(super) keys: HashMap<KeyId, (AuthorityIndex, usize)>,
+    pub(super) excepted: HashMap<PinnedImage, usize>,
+    pub(super) index: RuleIndex,
+}
+
+/// An authority's place in [`TrustPolicy::authorities`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuthorityIndex(pub(super) usize);
+
+/// Who must have signed a set of images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name, unique in its document.
+    pub name: String,
+    /// The images that it covers; at least one pattern.
+    pub images: Vec<ImagePattern>,
+    /// The namespaces that it covers; `None` covers every one, and requests without any.
+    pub namespaces: Option<Vec<NamespacePattern>>,
+    /// What becomes of an image that does not meet it.
+    pub mode: Mode,
+    /// Who must have signed.
+    pub require: Requirement,
+    /// Whether the name inside what was signed must be the name that was asked for.
+    pub reference: ReferenceBinding,
+    /// Whether an image may be asked for by tag.
+    pub tags: TagPolicy,
+    /// What to do when the evidence could not be gathered.
+    pub on_undetermined: OnUndetermined,
+    /// Where it is written.
+    pub position: Position,
+}
+
+/// What becomes of an image that is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// It is admitted, and recorded.
+    Audit,
+    /// It is not admitted.
+    Enforce,
+    /// It is admitted with a warning.
+    Warn,
+}
+
+impl Mode {
+    /// `enforce`, `warn` or `audit`, as the policy spells them.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+        }
+    }
+}
+
+/// A set of authorities that must have signed. Never empty, and always satisfiable by its authorities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requirement {
+    /// Every element must be met.
+    All(Vec<Requirement>),
+    /// At least one element must be met.
+    Any(Vec<Requirement>),
+    /// This authority must have signed.
+    Authority(AuthorityIndex),
+    /// At least `count` elements must be met; no two elements share an authority.
+    Threshold {
+        /// How many; at most as many as there are elements.
+        count: NonZeroUsize,
+        /// The elements.
+        of: Vec<Requirement>,
+    },
+}
+
+/// Whether the name inside what was signed must be the name that was asked for, with mirrors mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReferenceBinding {
+    /// Any name, or none.
+    Any,
+    /// The same repository, and the same tag where one was asked for.
+    Exact,
+    /// The same repository.
+    Repository,
+}
+
+impl ReferenceBinding {
+    /// `any`, `repository` or `exact`, as the policy spells them.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Exact => "exact",
+            Self::Repository => "repository",
+        }
+    }
+}
+
+/// Whether an image may be asked for by tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TagPolicy {
+    /// Digests only.
+    Deny,
+    /// The tag is resolved to a digest once, and the verdict is about that digest.
+    Resolve,
+}
+
+/// What to do when the evidence could not be gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUndetermined {
+    /// The verdict is undetermined, and the image is not admitted.
+    Deny,
+    /// Evidence that was gathered earlier may be used, for references with a digest only.
+    UseHeldEvidence {
+        /// Its greatest age.
+        max_age: SignedDuration,
+    },
+}
+
+/// What becomes of an image that no rule covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DefaultDecision {
+    /// It is allowed, unless another document says otherwise.
+    Allow,
+    /// It is denied.
+    Deny,
+}
+
+/// One image that may be used although some checks fail, until a date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// The image.
+    pub image: PinnedImage,
+    /// What is waived; at least one code, and only codes of [`WAIVABLE`].
+    pub waives: Vec<Code>,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why it exists.
+    pub reason: String,
+    /// From here on it does not exist.
+    pub expires: Timestamp,
+    /// Where it is written.
+    pub position: Position,
+}
+
+/// The reasons that an exception may waive: absences and dates. A contradiction (another image's signature, a forged
+/// one, a compromised key) and anything that could not be looked at are never waived.
+pub const WAIVABLE: &[Code] = &[
+    Code::AnnotationMismatch,
+    Code::KeyExpired,
+    Code::KeyNotYetValid,
+    Code::ReferenceMissing,
+    Code::ThresholdNotMet,
+    Code::Unsigned,
+    Code::UntrustedKey,
+];
+
+impl TrustPolicy {
+    /// Checks a document and loads the keys that it names: `files` is asked for the bytes of each `file:` as written.
+    ///
+    /// # Errors
+    /// [`PolicyErrors`] with everything that is wrong, each with its line and column.
+    pub fn compile(
+        document: &Document,
+        files: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    ) -> Result<Self, PolicyErrors> {
+        compile::compile(document, files)
+    }
+
+    /// The trusted key with this id and the authority that it speaks for.
+    #[must_use]
+    pub fn key(&self, id: &KeyId) -> Option<(AuthorityIndex, &TrustedKey)> {
+        let (authority, position) = self.keys.get(id)?;
+        Some((*authority, self.authorities.get(authority.0)?.keys.get(*position)?))
+    }
+
+    /// The authority at a place that this policy gave out.
+    #[must_use]
+    pub fn authority(&self, index: AuthorityIndex) -> Option<&Authority> {
+        self.authorities.get(index.0)
+    }
+
+    /// The exception for exactly this image, expired or not.
+    #[must_use]
+    pub fn exception(&self, image: &PinnedImage) -> Option<&Exception> {
+        self.exceptions.get(*self.excepted.get(image)?)
+    }
+
+    /// The names under which a repository may have been signed: its own, and that of the source that it mirrors.
+    #[must_use]
+    pub fn names_of(&self, repository: &Repository) -> Vec<Repository> {
+        self.mirrors.names_of(repository)
+    }
+
+    /// A policy in which any of these keys speaks for the one authority `key`, for any image.
+    pub(super) fn for_keys(keys: Vec<PublicKey>) -> Self {
+        let mut text = String::new();
+        let mut trusted = Vec::new();
+        let mut places = HashMap::new();
+        for key in keys {
+            if let std::collections::hash_map::Entry::Vacant(place) = places.entry(key.id()) {
+                place.insert((AuthorityIndex(0), trusted.len()));
+                text.push_str(&key.to_pem());
+                trusted.push(TrustedKey { key, window: KeyWindow::UNBOUNDED });
+            }
+        }
+        let rule = Rule {
+            name: COMMAND_LINE_RULE.to_owned(),
+            images: Vec::new(),
+            namespaces: None,
+            mode: Mode::Enforce,
+            require: Requirement::Authority(AuthorityIndex(0)),
+            reference: ReferenceBinding::Any,
+            tags: TagPolicy::Resolve,
+            on_undetermined: OnUndetermined::Deny,
+            position: Position::default(),
+        };
+        Self {
+            name: COMMAND_LINE.to_owned(),
+            digest: Digest::of(text.as_bytes()),
+            authorities: vec![Authority { name: COMMAND_LINE_AUTHORITY.to_owned(), keys: trusted }],
+            rules: vec![rule],
+            exceptions: Vec::new(),
+            mirrors: Mirrors::default(),
+            default: DefaultDecision::Deny,
+            keys: places,
+            excepted: HashMap::new(),
+            index: RuleIndex::everything(),
+        }
+    }
+}
+
+/// The name of the document that `--key` stands for.
+pub(super) const COMMAND_LINE: &str = "command-line";
+/// The name of its one rule.
+const COMMAND_LINE_RULE: &str = "any-image";
+/// The name of its one authority.
+const COMMAND_LINE_AUTHORITY: &str = "key";
+
+impl Rule {
+    /// Whether the rule covers this namespace; a rule without namespaces covers every one.
+    #[must_use]
+    pub fn covers_namespace(&self, namespace: &str) -> bool {
+        self.namespaces.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(namespace)))
+    }
+}
+
+impl Requirement {
+    /// Every authority that is named, in order of appearance, each once.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<AuthorityIndex> {
+        let mut found = Vec::new();
+        self.gather_authorities(&mut found);
+        found
+    }
+
+    fn gather_authorities(&self, found: &mut Vec<AuthorityIndex>) {
+        match self {
+            Self::Authority(index) => {
+                if !found.contains(index) {
+                    found.push(*index);
+                }
+            }
+            Self::All(of) | Self::Any(of) | Self::Threshold { of, .. } => {
+                of.iter().for_each(|element| element.gather_authorities(found));
+            }
+        }
+    }
+
+    /// Whether these authorities are enough. A pure, monotone function: more authorities never make it false.
+    #[must_use]
+    pub fn is_met_by(&self, signed: &dyn Fn(AuthorityIndex) -> bool) -> bool {
+        match self {
+            Self::All(of) => of.iter().all(|element| element.is_met_by(signed)),
+            Self::Any(of) => of.iter().any(|element| element.is_met_by(signed)),
+            Self::Authority(index) => signed(*index),
+            Self::Threshold { count, of } => {
+                of.iter().filter(|element| element.is_met_by(signed)).count() >= count.get()
+            }
+        }
+    }
+}

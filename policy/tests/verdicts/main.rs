@@ -1,0 +1,14 @@
+//! Verdicts over hand-made evidence: attacks and their allowed twins, mutants, and the laws that every verdict obeys.
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod bounds;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod mutants;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod support;

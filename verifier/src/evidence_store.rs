@@ -1,0 +1,77 @@
+//! Evidence that was gathered before, by digest.
+//!
+//! What is kept is evidence, never a verdict: a changed policy or a passed date counts on the next question, without a
+//! request to any registry. Only complete evidence is kept; a failure is never remembered as an absence.
+
+use std::time::{Duration, Instant};
+
+use hallmark_policy::evidence::{DecodedEvidence, Retrieval};
+use hallmark_policy::image::PinnedImage;
+use moka::sync::Cache;
+
+/// How much evidence is kept, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Evidence younger than this may allow an image without asking its registry again. It never denies one: before a
+    /// denial, the registry is asked.
+    pub listing_life: Duration,
+    /// Evidence is held this long for rules with `onUndetermined: useHeldEvidence`; each rule's `maxAge` is shorter.
+    pub held_life: Duration,
+    /// Bytes of evidence in memory.
+    pub max_bytes: u64,
+}
+
+impl Limits {
+    /// One minute, one day, 128 MiB.
+    pub const STANDARD: Self = Self {
+        listing_life: Duration::from_secs(60),
+        held_life: Duration::from_secs(24 * 60 * 60),
+        max_bytes: 128 * 1024 * 1024,
+    };
+}
+
+/// Bytes that an entry costs beside its contents, as measured roughly for one decoded signature.
+const ENTRY_OVERHEAD_BYTES: usize = 4096;
+
+/// The evidence in memory.
+pub(crate) struct EvidenceStore {
+    listing_life: Duration,
+    kept: Cache<PinnedImage, (Instant, DecodedEvidence)>,
+}
+
+impl EvidenceStore {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let weigh = |_: &PinnedImage, (_, evidence): &(Instant, DecodedEvidence)| weight(evidence);
+        let kept =
+            Cache::builder().max_capacity(limits.max_bytes).weigher(weigh).time_to_live(limits.held_life).build();
+        Self { listing_life: limits.listing_life, kept }
+    }
+
+    /// Evidence that is young enough to allow an image.
+    pub(crate) fn fresh(&self, image: &PinnedImage) -> Option<DecodedEvidence> {
+        let (gathered, evidence) = self.kept.get(image)?;
+        (gathered.elapsed() < self.listing_life).then_some(evidence)
+    }
+
+    /// Evidence of any age that is still held.
+    pub(crate) fn held(&self, image: &PinnedImage) -> Option<DecodedEvidence> {
+        self.kept.get(image).map(|(_, evidence)| evidence)
+    }
+
+    /// Keeps complete evidence about an image that exists.
+    pub(crate) fn keep(&self, image: PinnedImage, evidence: &DecodedEvidence) {
+        if evidence.causes().is_empty() && evidence.evidence().resolution.found().is_some() {
+            self.kept.insert(image, (Instant::now(), evidence.clone()));
+        }
+    }
+}
+
+fn weight(evidence: &DecodedEvidence) -> u32 {
+    let contents = evidence.evidence().items.values().map(|item| match item {
+        Retrieval::Content(content) => content.bytes().len(),
+        Retrieval::Rejected(_) | Retrieval::Unknown(_) => 0,
+    });
+    // Contents lie there twice: as evidence, and decoded.
+    let bytes = contents.sum::<usize>().saturating_mul(2).saturating_add(ENTRY_OVERHEAD_BYTES);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

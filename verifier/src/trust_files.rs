@@ -1,0 +1,136 @@
+//! Trust from files: policy documents and the public keys that they name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use hallmark_policy::image::Digest;
+use hallmark_policy::limits;
+use hallmark_policy::trust::{Document, PolicyErrors, SnapshotError, TrustPolicy, TrustSnapshot};
+
+/// Most documents that are loaded together.
+const MAX_DOCUMENTS: usize = 1_000;
+
+/// Trust that was loaded, and the files that it came from.
+#[derive(Debug, Clone)]
+pub struct LoadedTrust {
+    /// The documents in force together.
+    pub snapshot: TrustSnapshot,
+    /// Every file that was read, policies and keys, with the digest of what was read.
+    pub files: BTreeMap<PathBuf, Digest>,
+}
+
+/// Why trust cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustFilesError {
+    /// A file or folder cannot be read.
+    #[error("cannot read `{path}`: {problem}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A folder has no policy in it.
+    #[error("`{path}` holds no trust policy: no file ends in .yaml, .yml or .json")]
+    Nothing {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Documents do not load.
+    #[error("{0}")]
+    Policy(PolicyErrors),
+    /// Documents do not go together.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+impl TrustFilesError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "check the path and the permissions",
+            Self::Nothing { .. } => "put a trust policy there, or name the file itself",
+            Self::Policy(_) => "mend the lines above; `hallmark policy check FILE` shows them again",
+            Self::Snapshot(error) => error.hint(),
+        }
+    }
+}
+
+/// Loads policy documents from files and folders, all together or not at all. A folder stands for every file in it
+/// that ends in `.yaml`, `.yml` or `.json`, hidden ones left out. Key files are looked for beside their document.
+///
+/// # Errors
+/// [`TrustFilesError`]; nothing is loaded then.
+pub fn load_trust(paths: &[PathBuf]) -> Result<LoadedTrust, TrustFilesError> {
+    let mut files = BTreeMap::new();
+    let mut policies = Vec::new();
+    for path in documents(paths)? {
+        let bytes = read(&path, limits::MAX_POLICY_BYTES)?;
+        files.insert(path.clone(), Digest::of(&bytes));
+        let text = String::from_utf8(bytes)
+            .map_err(|_| TrustFilesError::File { path: path.clone(), problem: "it is not UTF-8 text".to_owned() })?;
+        let document = Document::parse(&path.display().to_string(), &text).map_err(TrustFilesError::Policy)?;
+        let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let mut key_file = |name: &str| {
+            let path = folder.join(name);
+            let bytes = read(&path, limits::MAX_PUBLIC_KEY_BYTES).map_err(|error| match error {
+                TrustFilesError::File { problem, .. } => problem,
+                other => other.to_string(),
+            })?;
+            files.insert(path, Digest::of(&bytes));
+            Ok(bytes)
+        };
+        policies.push(TrustPolicy::compile(&document, &mut key_file).map_err(TrustFilesError::Policy)?);
+    }
+    Ok(LoadedTrust { snapshot: TrustSnapshot::new(policies)?, files })
+}
+
+fn documents(paths: &[PathBuf]) -> Result<Vec<PathBuf>, TrustFilesError> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let before = found.len();
+        let failed = |error: std::io::Error| TrustFilesError::File { path: path.clone(), problem: error.to_string() };
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            if is_document(&file) {
+                found.push(file);
+            }
+        }
+        if found.len() == before {
+            return Err(TrustFilesError::Nothing { path: path.clone() });
+        }
+    }
+    if found.len() > MAX_DOCUMENTS {
+        let problem = format!("there are more than {MAX_DOCUMENTS} policy documents");
+        return Err(TrustFilesError::File { path: paths.first().cloned().unwrap_or_default(), problem });
+    }
+    // The order of a folder is the file system's; that of the documents must not be.
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn is_document(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    !hidden && path.is_file() && matches!(extension.as_deref(), Some("yaml" | "yml" | "json"))
+}
+
+fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, TrustFilesError> {
+    let failed = |problem: String| TrustFilesError::File { path: path.to_owned(), problem };
+    let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    if bytes.len() > max_bytes {
+        return Err(failed(format!("it is larger than {max_bytes} bytes")));
+    }
+    Ok(bytes)
+}
