@@ -1,1 +1,17 @@
 //! The verifier service: verdicts over HTTP and Kubernetes admission.
+//!
+//! The only place that knows HTTP serving or Kubernetes. A caller hands in listeners and a shutdown to [`serve`], so
+//! that a test or a demonstration can embed the whole service.
+
+pub mod admission;
+pub mod api;
+pub mod asking;
+mod audit;
+pub mod config;
+pub mod deadline;
+pub mod metrics;
+pub mod session;
+pub mod text;
+mod tls;
+pub mod verdict;
+mod watch;
