@@ -35,7 +35,7 @@ async fn the_base_says_that_the_registry_is_one() {
 #[tokio::test]
 async fn names_and_digests_that_are_malformed_are_refused() {
     on_both(async |server| {
-        for name in ["UPPER", "a..b", "a___b", "-a", "a/_blobs", "%2e%2e/a", "a%00", "é", &"a".repeat(256)] {
+        for name in ["UPPER", "a..b", "a___b", "-a", "a/_blobs", "..%2fa", "a%00", "é", &"a".repeat(256)] {
             let answer = server.get(&format!("/v2/{name}/tags/list")).await;
             answer.refused(400, "NAME_INVALID");
         }
@@ -518,7 +518,8 @@ async fn tags_manifests_and_blobs_are_deleted() {
         delete(&format!("/v2/a/{blob}")).await.refused(404, "BLOB_UNKNOWN");
         server.get(&format!("/v2/a/{blob}")).await.refused(404, "BLOB_UNKNOWN");
         assert_eq!(server.get(&format!("/v2/b/{blob}")).await.has(200).body, b"{}");
-        delete("/v2/a/tags/list").await.refused(405, "UNSUPPORTED");
+        let answer = delete("/v2/a/tags/list").await;
+        answer.header("allow", "GET, HEAD").refused(405, "UNSUPPORTED");
     })
     .await;
 }

@@ -237,11 +237,10 @@ async fn act_on(act: Act, method: Method, request: Request, next: Next) -> Respo
         Act::Endless => {
             let mut response = next.run(request).await;
             response.headers_mut().remove(header::CONTENT_LENGTH);
-            response.map(|_| Body::from_stream(stream::repeat(Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 65536])))))
+            response
+                .map(|_| Body::from_stream(stream::repeat(Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 65536])))))
         }
-        Act::Redirect(location) => {
-            (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
-        }
+        Act::Redirect(location) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response(),
         Act::Slow(duration) => {
             tokio::time::sleep(duration).await;
             next.run(request).await
