@@ -634,7 +634,7 @@ async fn an_upload_that_breaks_off_leaves_nothing_and_can_go_on() {
         server.send_raw_and_hang_up(request.as_bytes()).await;
         // The next request waits for the broken one to be over, then sees what arrived of it.
         let status: Answer = server.get(&begun.location()).await.has(204);
-        let received: usize = status.headers["range"].to_str().unwrap()[2..].parse().unwrap();
+        let received: usize = status.headers["range"].to_str().unwrap().strip_prefix("0-").unwrap().parse().unwrap();
         let (rest, digest) = if received == 3 { ("efgh", "abcdefgh") } else { ("abcdefgh", "abcdefgh") };
         let finish = with_digest(&begun.location(), &Digest::of(digest.as_bytes()));
         server.send(Method::PUT, &finish, &[], rest.as_bytes()).await.has(201);

@@ -348,7 +348,7 @@ fn needed_scope(method: &Method, path: &str) -> Option<(String, &'static str)> {
     let path = path.strip_prefix("/v2/")?;
     let end = ["/manifests/", "/blobs/", "/referrers/", "/tags/"].iter().filter_map(|kind| path.rfind(kind)).min()?;
     let action = if matches!(*method, Method::GET | Method::HEAD) { "pull" } else { "push" };
-    Some((path[..end].to_owned(), action))
+    Some((path.get(..end)?.to_owned(), action))
 }
 
 fn basic(user: &str, password: &str) -> String {
