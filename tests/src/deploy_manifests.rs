@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+use hallmark_policy::trust::{Document, Selection, TrustPolicy, TrustSnapshot};
 use serde_json::{Value, json};
 
 use crate::harness::peers::peer;
@@ -235,6 +236,18 @@ fn what_the_pod_mounts_is_what_the_configuration_names() {
         if let Some(key) = path.strip_prefix("/etc/hallmark/") {
             assert!(configuration["data"][key].is_string(), "`{path}` is not in the ConfigMap");
         }
+    }
+}
+
+#[test]
+fn the_policy_of_the_base_is_valid_and_trusts_nobody() {
+    let Some(configuration) = one("ConfigMap") else { return };
+    let document = Document::parse("policy.yaml", text(&configuration, "/data/policy.yaml")).unwrap();
+    let policy = TrustPolicy::compile(&document, &mut |name| Err(format!("`{name}` is not there"))).unwrap();
+    let trust = TrustSnapshot::new(vec![policy]).unwrap();
+    for image in ["registry.example.com/app:1", "nginx", "localhost:5000/app"] {
+        let selection = trust.select(&image.parse().unwrap(), Some("default"));
+        assert!(matches!(selection, Selection::Default { allow: false, .. }), "{image}: {selection:?}");
     }
 }
 
