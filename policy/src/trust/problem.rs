@@ -42,6 +42,25 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::AmbiguousRules,
+        Self::Duplicate,
+        Self::Empty,
+        Self::ImpossibleWindow,
+        Self::InvalidValue,
+        Self::KeyUnusable,
+        Self::LimitExceeded,
+        Self::MissingField,
+        Self::NotWaivable,
+        Self::NotSupported,
+        Self::Syntax,
+        Self::UnknownField,
+        Self::UnknownName,
+        Self::Unsatisfiable,
+        Self::WrongType,
+    ];
+
     /// The kebab-case name that the interfaces show.
     #[must_use]
     pub fn as_str(self) -> &'static str {
