@@ -200,16 +200,19 @@ pub(super) enum Overlap {
 /// The character that stands where any letter may.
 const ANY_LETTER: char = 'x';
 
+/// What one step of the search costs; telling two patterns apart by their literal ends costs 1.
+const STEP_COST: usize = 50;
+
 type State = (usize, usize, Shape);
 
 /// Looks for the shortest name that both patterns match: a breadth-first search over the positions in both patterns
-/// and in the grammar. `budget` is the number of steps that may be taken, and is reduced by those that were.
+/// and in the grammar. `budget` is what may be spent, and is reduced by [`STEP_COST`] for every step.
 pub(super) fn common_name(a: &Glob, b: &Glob, grammar: Grammar, budget: &mut usize) -> Overlap {
     let start: State = (0, 0, grammar.start());
     let mut origins: HashMap<State, (State, Option<char>)> = HashMap::from([(start, (start, None))]);
     let mut queue = VecDeque::from([start]);
     while let Some(state) = queue.pop_front() {
-        let Some(left) = budget.checked_sub(1) else { return Overlap::TooCostly };
+        let Some(left) = budget.checked_sub(STEP_COST) else { return Overlap::TooCostly };
         *budget = left;
         let (i, j, shape) = state;
         let (token_a, token_b) = (a.tokens.get(i).copied(), b.tokens.get(j).copied());

@@ -8,9 +8,10 @@ use super::policy::Rule;
 use super::scope::{ImagePattern, Rank, is_namespace};
 use crate::image::Repository;
 
-/// Most steps that the search for ambiguous rules takes in one document: about a second. A document whose patterns all
-/// start with wildcards can need more, and is then refused.
-const MAX_OVERLAP_STEPS: usize = 20_000_000;
+/// What the search for ambiguous rules may cost in one document: 100 million comparisons of literal ends, or 2 million
+/// steps of the search for a common name; about a second. A document can only need more when thousands of its patterns
+/// start and end with wildcards, and is then refused.
+const MAX_OVERLAP_COST: usize = 100_000_000;
 /// Most pairs of ambiguous rules that are named.
 const MAX_AMBIGUITIES: usize = 20;
 
@@ -170,7 +171,7 @@ pub(super) fn ambiguities(rules: &[Rule]) -> Result<Vec<Ambiguity>, TooCostly> {
         let group = groups.entry((pattern.host(), Precedence::of(rule, pattern))).or_default();
         group.insert(pattern.literal_prefix(), place);
     }
-    let mut budget = MAX_OVERLAP_STEPS;
+    let mut budget = MAX_OVERLAP_COST;
     let mut found: BTreeMap<(usize, usize), Ambiguity> = BTreeMap::new();
     for group in groups.values() {
         for (prefix, places) in &group.0 {

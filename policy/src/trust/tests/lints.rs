@@ -47,23 +47,23 @@ fn each_doubtful_field_gets_its_remark() {
         (
             document(", sign: {until: 2030-01-01T00:00:00Z}", "", ""),
             WindowWithoutTrustedTime,
-            (5, 82),
+            (5, 75),
             format!("{key}.sign.until"),
         ),
         (
             document(", compromised: {since: 2026-01-01T00:00:00Z, trustEarlier: with-trusted-time}", "", ""),
             WindowWithoutTrustedTime,
-            (5, 125),
+            (5, 118),
             format!("{key}.compromised.trustEarlier"),
         ),
         (
             document(", acceptUntil: 2026-12-20T00:00:00Z", "", ""),
             KeyExpiresSoon,
-            (5, 81),
+            (5, 74),
             format!("{key}.acceptUntil"),
         ),
-        (document(", acceptUntil: 2026-11-23T00:00:00Z", "", ""), KeyExpired, (5, 81), format!("{key}.acceptUntil")),
-        (document("", "", "").replace("1.pub", "99.pub"), ExampleKey, (5, 50), key.to_owned()),
+        (document(", acceptUntil: 2026-11-23T00:00:00Z", "", ""), KeyExpired, (5, 74), format!("{key}.acceptUntil")),
+        (document("", "", "").replace("1.pub", "99.pub"), ExampleKey, (5, 46), key.to_owned()),
         (document("", ", mode: warn", ""), NotEnforced, (6, 57), "spec.rules[0].mode".to_owned()),
         (document("", ", mode: audit", ""), NotEnforced, (6, 57), "spec.rules[0].mode".to_owned()),
         (
@@ -95,19 +95,19 @@ fn each_doubtful_field_gets_its_remark() {
         (
             document("", "", &exception("r.io/x", NOW)),
             ExceptionExpired,
-            (7, 159),
+            (7, 156),
             "spec.exceptions[0].expires".to_owned(),
         ),
         (
             document("", "", &exception("r.io/x", "2027-11-23T00:00:00Z")),
             ExceptionLong,
-            (7, 159),
+            (7, 156),
             "spec.exceptions[0].expires".to_owned(),
         ),
         (
             document("", "", &exception("r.io/y", "2026-12-01T00:00:00Z")),
             ExceptionUnused,
-            (7, 25),
+            (7, 24),
             "spec.exceptions[0].image".to_owned(),
         ),
     ] {

@@ -42,20 +42,20 @@ fn must_not_load_what_is_not_one_document_of_the_schema() {
         ("  <<: {default: deny}\n", (5, 3), Syntax, "merge keys"),
         ("  default: !x deny\n", (5, 15), Syntax, "tag"),
         ("  rules: {}\n", (5, 10), WrongType, "a list"),
-        ("  rules:\n", (5, 9), WrongType, "a list"),
+        ("  rules:\n", (5, 8), WrongType, "a list"),
         ("  rules: [x]\n", (5, 11), WrongType, "a map"),
         ("  rules: [{name: no, images: [r.io/x], require: a}]\n", (5, 18), WrongType, "`no`"),
         ("  rules: [{name: 012, images: [r.io/x], require: a}]\n", (5, 18), WrongType, "`012`"),
         ("  rules: [{name: ~, images: [r.io/x], require: a}]\n", (5, 18), WrongType, "no value"),
         ("  rules: [{name: r, images: r.io/x, require: a}]\n", (5, 29), WrongType, "a list"),
-        ("  rules: [{name: r, images: [r.io/x]}]\n", (5, 11), MissingField, "`require`"),
+        ("  rules: [{name: r, images: [r.io/x]}]\n", (5, 21), MissingField, "`require`"),
         ("  rules: [{name: r, images: [r.io/x], require: a, mode: enforc}]\n", (5, 57), UnknownName, "`enforc`"),
         ("  rules: [{name: r, images: [r.io/x], require: a, mode: Enforce}]\n", (5, 57), UnknownName, "`Enforce`"),
         ("  rules: [{name: r, images: [r.io/x], require: {al: [a]}}]\n", (5, 49), UnknownField, "`al`"),
         ("  rules: [{name: r, images: [r.io/x], require: {}}]\n", (5, 48), WrongType, "exactly one"),
         ("  rules: [{name: r, images: [r.io/x], require: {all: [a], any: [a]}}]\n", (5, 48), WrongType, "exactly one"),
-        ("  rules: [{name: r, images: [r.io/x], require: 5}]\n", (5, 48), WrongType, "authority"),
-        ("  rules: [{name: r, images: [r.io/x], require: a, namespaces: }]\n", (5, 62), WrongType, "a list"),
+        ("  rules: [{name: r, images: [r.io/x], require: 5}]\n", (5, 39), WrongType, "authority"),
+        ("  rules: [{name: r, images: [r.io/x], require: a, namespaces: }]\n", (5, 61), WrongType, "a list"),
     ] {
         check(&format!("{HEAD}{body}"), place, "", code, words);
     }
@@ -153,6 +153,14 @@ fn must_not_nest_requirements_without_end() {
     };
     load(&nested(7)).unwrap();
     assert_eq!(load(&nested(8)).unwrap_err()[0].code, Problem::LimitExceeded);
+    // One element for `all`, two for each `{any: [a]}`, and one for each name beside them.
+    let wide = |names: &str| {
+        let list = vec!["{any: [a]}"; 499].join(", ");
+        with_spec(&format!("rules: [{{name: r, images: [r.io/x], require: {{all: [{list}, {names}]}}}}]"))
+    };
+    load(&wide("b")).unwrap();
+    let errors = load(&wide("b, c")).unwrap_err();
+    assert_eq!((errors.len(), errors[0].code), (1, Problem::LimitExceeded));
 }
 
 /// One authority at line 5 of a document.
@@ -165,15 +173,15 @@ fn must_not_load_keys_that_are_not_keys() {
     use Problem::*;
     let base = "spec.authorities[0]";
     for (fields, column, path, code, words) in [
-        ("keys: []", 34, ".keys", Empty, "no keys"),
-        ("keys: [{publicKey: {file: 1.pub, pem: x}}]", 47, ".keys[0].publicKey", InvalidValue, "exactly one"),
-        ("keys: [{publicKey: {}}]", 47, ".keys[0].publicKey", InvalidValue, "exactly one"),
-        ("keys: [{publicKey: {file: gone.pub}}]", 54, ".keys[0].publicKey.file", KeyUnusable, "no such file"),
-        ("keys: [{publicKey: {file: \"a\\0b\"}}]", 54, ".keys[0].publicKey.file", InvalidValue, "name of a file"),
-        ("keys: [{publicKey: {pem: hello}}]", 53, ".keys[0].publicKey", KeyUnusable, "not a public key"),
+        ("keys: []", 33, ".keys", Empty, "no keys"),
+        ("keys: [{publicKey: {file: 1.pub, pem: x}}]", 46, ".keys[0].publicKey", InvalidValue, "exactly one"),
+        ("keys: [{publicKey: {}}]", 46, ".keys[0].publicKey", InvalidValue, "exactly one"),
+        ("keys: [{publicKey: {file: gone.pub}}]", 53, ".keys[0].publicKey.file", KeyUnusable, "no such file"),
+        ("keys: [{publicKey: {file: \"a\\0b\"}}]", 53, ".keys[0].publicKey.file", InvalidValue, "name of a file"),
+        ("keys: [{publicKey: {pem: hello}}]", 52, ".keys[0].publicKey", KeyUnusable, "not a public key"),
         (
             "keys: [{publicKey: {file: 1.pub}}, {publicKey: {file: 1.pub}}]",
-            75,
+            74,
             ".keys[1].publicKey",
             Duplicate,
             "again",
@@ -197,18 +205,18 @@ fn must_not_repeat_a_private_key_that_was_written_by_mistake() {
 fn must_not_make_one_signer_out_of_two_or_two_out_of_one() {
     use Problem::*;
     let both = authority("keys: [{publicKey: {file: 1.pub}}], keyless: [{issuer: x}]");
-    check(&both, (5, 73), "spec.authorities[0].keyless", NotSupported, "one signer out of two");
+    check(&both, (5, 72), "spec.authorities[0].keyless", NotSupported, "one signer out of two");
     let shared = with_spec("default: deny").replace("4.pub", "1.pub");
-    check(&shared, (10, 39), "spec.authorities[3].keys[0].publicKey", Duplicate, "line 7");
+    check(&shared, (10, 36), "spec.authorities[3].keys[0].publicKey", Duplicate, "line 7");
 }
 
 #[test]
 fn must_not_ignore_what_is_not_supported() {
     use Problem::NotSupported;
     let keyless = authority("keyless: [{issuer: x}]");
-    check(&keyless, (5, 37), "spec.authorities[0].keyless", NotSupported, "not supported in this version");
+    check(&keyless, (5, 36), "spec.authorities[0].keyless", NotSupported, "not supported in this version");
     let evidence = authority("keys: [{publicKey: {file: 1.pub}}], evidence: {logs: 1, timestamps: 0}");
-    check(&evidence, (5, 74), "spec.authorities[0].evidence", NotSupported, "not supported in this version");
+    check(&evidence, (5, 73), "spec.authorities[0].evidence", NotSupported, "not supported in this version");
     let rule = |extra: &str| with_spec(&format!("rules: [{{name: r, images: [r.io/x], require: a, {extra}}}]"));
     check(&rule("platforms: every-child"), (5, 62), "spec.rules[0].platforms", NotSupported, "platforms");
     check(&rule("platforms: [linux/amd64]"), (5, 62), "spec.rules[0].platforms", NotSupported, "platforms");
@@ -223,10 +231,10 @@ fn must_not_load_dates_that_exclude_each_other_or_are_none() {
     let (early, late) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
     let base = "spec.authorities[0].keys[0]";
     for (fields, column, path) in [
-        (format!("sign: {{from: {late}, until: {early}}}"), 104, ".sign.until"),
-        (format!("sign: {{from: {late}, until: {late}}}"), 104, ".sign.until"),
-        (format!("sign: {{until: {late}}}, acceptUntil: {early}"), 112, ".acceptUntil"),
-        (format!("sign: {{from: {late}}}, acceptUntil: {late}"), 111, ".acceptUntil"),
+        (format!("sign: {{from: {late}, until: {early}}}"), 103, ".sign.until"),
+        (format!("sign: {{from: {late}, until: {late}}}"), 103, ".sign.until"),
+        (format!("sign: {{until: {late}}}, acceptUntil: {early}"), 111, ".acceptUntil"),
+        (format!("sign: {{from: {late}}}, acceptUntil: {late}"), 110, ".acceptUntil"),
     ] {
         check(&key(&fields), (5, column), &format!("{base}{path}"), ImpossibleWindow, "`");
     }
@@ -245,14 +253,14 @@ fn must_not_load_dates_that_exclude_each_other_or_are_none() {
     ] {
         check(
             &key(&format!("acceptUntil: \"{bad}\"")),
-            (5, 76),
+            (5, 74),
             &format!("{base}.acceptUntil"),
             InvalidValue,
             "date and time",
         );
     }
     let compromised = key("compromised: {since: now}");
-    check(&compromised, (5, 84), &format!("{base}.compromised.since"), InvalidValue, "`now`");
+    check(&compromised, (5, 82), &format!("{base}.compromised.since"), InvalidValue, "`now`");
 }
 
 /// P06: duplicate names.
@@ -263,7 +271,7 @@ fn must_not_load_two_of_one_name() {
     let authorities = with_spec("default: deny").replace("name: d", "name: a");
     check(&authorities, (10, 14), "spec.authorities[3].name", Problem::Duplicate, "line 7");
     let images = with_rules(&["r docker.io/library/nginx,nginx -"]);
-    check(&images, (6, 48), "spec.rules[0].images[1]", Problem::Duplicate, "docker.io/library/nginx");
+    check(&images, (6, 51), "spec.rules[0].images[1]", Problem::Duplicate, "docker.io/library/nginx");
 }
 
 #[test]
@@ -307,7 +315,7 @@ fn must_not_load_patterns_that_match_nothing_or_too_much() {
         ("https://r.io/a", "host"),
     ] {
         let text = with_rules(&[&format!("r {pattern} -")]);
-        check(&text, (6, 25), "spec.rules[0].images[0]", Problem::InvalidValue, words);
+        check(&text, (6, 24), "spec.rules[0].images[0]", Problem::InvalidValue, words);
     }
     let text = with_spec("rules: [{name: r, images: [], require: a}]");
     check(&text, (5, 29), "spec.rules[0].images", Problem::Empty, "covers nothing");
@@ -331,8 +339,8 @@ fn must_not_load_two_rules_that_fight_over_an_image() {
         ("a r.io/** prod", "b r.io/** *", "namespace `prod`"),
         ("a r.io/x,r.io/z -", "b r.io/y,r.io/z -", "`r.io/z`"),
     ] {
-        let column = if b.contains(",r.io/z") { 35 } else { 25 };
-        let place = if column == 35 { "spec.rules[1].images[1]" } else { "spec.rules[1].images[0]" };
+        let column = if b.contains(",r.io/z") { 34 } else { 24 };
+        let place = if column == 34 { "spec.rules[1].images[1]" } else { "spec.rules[1].images[0]" };
         check(&with_rules(&[a, b]), (7, column), place, Problem::AmbiguousRules, words);
     }
     for (a, b) in [
@@ -396,7 +404,7 @@ fn must_not_load_an_exception_that_is_wider_than_one_image_and_an_absence() {
     );
     check(&exception(&good, "unsigned", "ann", "never"), (11, 14), &format!("{base}.expires"), InvalidValue, "never");
     let missing = exception(&good, "unsigned", "ann", date).replace("    owner: \"ann\"\n", "");
-    check(&missing, (7, 5), "", MissingField, "`owner`");
+    check(&missing, (10, 5), "", MissingField, "`owner`");
     let twice = with_spec(&format!(
         "default: deny\nexceptions:\n{0}{0}",
         format!("- {{image: \"{good}\", waives: [unsigned], owner: ann, reason: x, expires: {date}}}\n")
