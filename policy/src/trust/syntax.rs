@@ -4,7 +4,7 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Error as YamlError, Location};
 
 use super::document::PolicyDocument;
-use super::problem::{Position, Problem, nearest};
+use super::problem::{Position, Problem, nearest, quoted};
 use crate::limits;
 
 /// Deepest nesting of maps and lists. The schema needs 8 levels, and each nested requirement 3 more.
@@ -85,6 +85,28 @@ fn words(error: &YamlError) -> (Problem, String, String) {
             let hint = "write the fields out; YAML 1.2 has no merge key, and readers differ about it";
             (Problem::Syntax, "merge keys (`<<`) are not accepted".to_owned(), hint.to_owned())
         }
+        YamlError::Eof { .. } => {
+            (Problem::Syntax, "the document is empty or ends too early".to_owned(), SCHEMA.to_owned())
+        }
+        YamlError::AliasReplayLimitExceeded { .. }
+        | YamlError::AliasReplayStackDepthExceeded { .. }
+        | YamlError::AliasExpansionLimitExceeded { .. }
+        | YamlError::AliasReplayCounterOverflow { .. }
+        | YamlError::Budget { .. } => {
+            let hint = "write aliases out, nest less, or split the policy into several documents";
+            (
+                Problem::LimitExceeded,
+                "the document has more nesting, aliases or nodes than are read".to_owned(),
+                hint.to_owned(),
+            )
+        }
+        other => type_words(other),
+    }
+}
+
+/// The same, for values of another type than the schema says, and for what only the reader has words for.
+fn type_words(error: &YamlError) -> (Problem, String, String) {
+    match error {
         YamlError::QuotingRequired { value, .. } if matches!(value.as_str(), "" | "~" | "null" | "Null" | "NULL") => {
             no_value()
         }
@@ -95,7 +117,7 @@ fn words(error: &YamlError) -> (Problem, String, String) {
         YamlError::SerdeInvalidType { unexpected, expected, .. }
         | YamlError::SerdeInvalidValue { unexpected, expected, .. } => {
             let unexpected = if unexpected == "unit value" { "nothing" } else { unexpected };
-            (Problem::WrongType, format!("expected {expected}, found {unexpected}"), SCHEMA.to_owned())
+            (Problem::WrongType, format!("expected {expected}, found {}", quoted(unexpected)), SCHEMA.to_owned())
         }
         YamlError::Unexpected { expected, .. } => {
             let expected = match *expected {
@@ -112,27 +134,8 @@ fn words(error: &YamlError) -> (Problem, String, String) {
         YamlError::InvalidScalar { ty, .. } => {
             (Problem::WrongType, format!("this is not a value of the type {ty}"), SCHEMA.to_owned())
         }
-        YamlError::NullIntoString { .. } => (
-            Problem::WrongType,
-            "there is no value here".to_owned(),
-            "write a value, or leave the field out".to_owned(),
-        ),
-        YamlError::Message { msg, .. } => (Problem::WrongType, msg.clone(), SCHEMA.to_owned()),
-        YamlError::Eof { .. } => {
-            (Problem::Syntax, "the document is empty or ends too early".to_owned(), SCHEMA.to_owned())
-        }
-        YamlError::AliasReplayLimitExceeded { .. }
-        | YamlError::AliasReplayStackDepthExceeded { .. }
-        | YamlError::AliasExpansionLimitExceeded { .. }
-        | YamlError::AliasReplayCounterOverflow { .. }
-        | YamlError::Budget { .. } => {
-            let hint = "write aliases out, nest less, or split the policy into several documents";
-            (
-                Problem::LimitExceeded,
-                "the document has more nesting, aliases or nodes than are read".to_owned(),
-                hint.to_owned(),
-            )
-        }
+        YamlError::NullIntoString { .. } => no_value(),
+        YamlError::Message { msg, .. } => (Problem::WrongType, quoted(msg), SCHEMA.to_owned()),
         YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => {
             let hint = "keep one of the alternatives";
             (Problem::WrongType, "only one alternative may stand here".to_owned(), hint.to_owned())
@@ -164,9 +167,4 @@ fn suggestion(written: &str, expected: &[&'static str]) -> String {
     }
     let known: Vec<String> = expected.iter().map(|word| format!("`{word}`")).collect();
     format!("known here: {}", known.join(", "))
-}
-
-/// Text of the document, cut to a length that a message can repeat.
-fn quoted(text: &str) -> String {
-    text.chars().take(limits::MAX_QUOTED_CHARS).flat_map(char::escape_debug).collect()
 }

@@ -5,12 +5,12 @@ use std::collections::hash_map::Entry;
 
 use jiff::Timestamp;
 
-use super::{Checks, Files, quoted};
+use super::{Checks, Files};
 use crate::image::Digest;
 use crate::limits;
 use crate::trust::document::{AuthorityEntry, CompromiseEntry, KeyEntry, KeySource, Placed, TrustEarlierWord};
 use crate::trust::policy::AuthorityIndex;
-use crate::trust::problem::{Position, Problem};
+use crate::trust::problem::{Position, Problem, quoted};
 use crate::trust::root::{Authority, Compromise, KeyWindow, TrustEarlier, TrustedKey};
 use crate::verify::{KeyError, KeyId, PublicKey};
 

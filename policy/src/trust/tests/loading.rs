@@ -42,6 +42,7 @@ spec:
   mirrors:
     - {source: docker.io/library, mirrors: [mirror.example.com/hub/library]}
     - {source: docker.io, mirrors: [mirror.example.com/hub]}
+    - {source: quay.io/acme/tool, mirrors: [mirror.example.com/tool]}
   default: allow
 "#;
 
@@ -141,7 +142,8 @@ fn a_mirror_has_the_name_of_its_source() {
         ),
         ("mirror.example.com/hub/nginx", vec!["mirror.example.com/hub/nginx", "docker.io/library/nginx"]),
         ("mirror.example.com/hubcap/nginx", vec!["mirror.example.com/hubcap/nginx"]),
-        ("mirror.example.com/hub", vec!["mirror.example.com/hub"]),
+        ("mirror.example.com/tool", vec!["mirror.example.com/tool", "quay.io/acme/tool"]),
+        ("other.example.com/hub/nginx", vec!["other.example.com/hub/nginx"]),
         ("docker.io/library/nginx", vec!["docker.io/library/nginx"]),
     ] {
         let found: Vec<String> = policy.names_of(&asked.parse().unwrap()).iter().map(ToString::to_string).collect();
