@@ -125,6 +125,11 @@ impl ImagePattern {
         &self.prefix
     }
 
+    /// The path's characters after its last wildcard; the whole path when it has none.
+    pub(super) fn literal_suffix(&self) -> &str {
+        &self.suffix
+    }
+
     /// The shortest repository that both patterns match.
     pub(super) fn overlap(&self, other: &Self, budget: &mut usize) -> Overlap {
         let compatible = |a: &str, b: &str, fits: fn(&str, &str) -> bool| fits(a, b) || fits(b, a);

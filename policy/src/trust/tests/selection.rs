@@ -138,20 +138,22 @@ fn keys_on_the_command_line_are_one_authority_for_any_image() {
     assert_ne!(snapshot.digests().collect::<Vec<_>>(), other.digests().collect::<Vec<_>>());
 }
 
-/// Goal G8: the rule is found without trying each.
+/// Goal G8: the rule is found without trying each, whether patterns start or end with what tells them apart.
 #[test]
 fn ten_thousand_rules_load_and_are_found() {
-    let rules: Vec<String> = (0..10_000).map(|n| format!("r{n} r.io/team-{n:05}/** -")).collect();
-    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
-    let started = std::time::Instant::now();
-    let snapshot = snapshot(&[with_rules(&rules)]);
-    assert!(started.elapsed().as_secs() < 30, "loading took {:?}", started.elapsed());
-    let started = std::time::Instant::now();
-    for number in (0..10_000).step_by(7) {
-        let image = format!("r.io/team-{number:05}/app");
-        assert_eq!(selected(&snapshot, &image, Some("p")), [format!("test-0/r{number}")]);
+    for (pattern, image) in [("r.io/team-N/**", "r.io/team-N/app"), ("r.io/*/app-N", "r.io/team/app-N")] {
+        let numbered = |text: &str, number: usize| text.replace('N', &format!("{number:05}"));
+        let rules: Vec<String> = (0..10_000).map(|n| format!("r{n} {} -", numbered(pattern, n))).collect();
+        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+        let started = std::time::Instant::now();
+        let snapshot = snapshot(&[with_rules(&rules)]);
+        assert!(started.elapsed().as_secs() < 60, "loading took {:?}", started.elapsed());
+        let started = std::time::Instant::now();
+        for number in (0..10_000).step_by(7) {
+            assert_eq!(selected(&snapshot, &numbered(image, number), Some("p")), [format!("test-0/r{number}")]);
+        }
+        assert!(started.elapsed().as_secs() < 5, "selecting took {:?}", started.elapsed());
     }
-    assert!(started.elapsed().as_secs() < 2, "selecting took {:?}", started.elapsed());
 }
 
 #[test]
