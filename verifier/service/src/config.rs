@@ -24,6 +24,8 @@ pub struct Config {
     pub danger_accept_example_keys: bool,
     /// How often the files are looked at.
     pub reload_every: Span,
+    /// How long new connections are still taken when the service stops, until load balancers have heard of it.
+    pub accept_while_draining: Span,
     /// How long requests in flight are waited for when the service stops.
     pub drain_for: Span,
     /// The listener for verdicts.
@@ -153,6 +155,7 @@ impl Default for Config {
             policies: vec![PathBuf::from("/etc/hallmark/policies")],
             danger_accept_example_keys: false,
             reload_every: Span::seconds(2),
+            accept_while_draining: Span::seconds(3),
             drain_for: Span::seconds(20),
             api: Api::default(),
             operations: Operations::default(),
@@ -252,8 +255,7 @@ impl Config {
         for setting in SETTINGS {
             let variable = setting.variable();
             if let Some(value) = environment(&variable) {
-                (setting.put)(&mut config, &value)
-                    .map_err(|problem| ConfigError::Environment { variable, problem })?;
+                (setting.put)(&mut config, &value).map_err(|problem| ConfigError::Environment { variable, problem })?;
             }
         }
         config.check()?;
@@ -321,13 +323,19 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        parse_timeout(text).map(Self).ok_or_else(|| format!("`{text}` is not a length of time such as `10s` or `1m30s`"))
+        parse_timeout(text)
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a length of time such as `10s` or `1m30s`"))
     }
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.subsec_millis() == 0 { write!(f, "{}s", self.0.as_secs()) } else { write!(f, "{}ms", self.0.as_millis()) }
+        if self.0.subsec_millis() == 0 {
+            write!(f, "{}s", self.0.as_secs())
+        } else {
+            write!(f, "{}ms", self.0.as_millis())
+        }
     }
 }
 
@@ -354,6 +362,7 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "policies", put: |c, text| put_list(&mut c.policies, text) },
     Setting { key: "dangerAcceptExampleKeys", put: |c, text| put(&mut c.danger_accept_example_keys, text) },
     Setting { key: "reloadEvery", put: |c, text| put(&mut c.reload_every, text) },
+    Setting { key: "acceptWhileDraining", put: |c, text| put(&mut c.accept_while_draining, text) },
     Setting { key: "drainFor", put: |c, text| put(&mut c.drain_for, text) },
     Setting { key: "api.listen", put: |c, text| put(&mut c.api.listen, text) },
     Setting { key: "api.tls.certificateFile", put: |c, text| put_path(&mut c.api.tls.certificate_file, text) },

@@ -9,9 +9,18 @@ pub mod asking;
 mod audit;
 pub mod config;
 pub mod deadline;
+pub mod judge;
 pub mod metrics;
+pub mod reload;
+mod server;
+pub mod service;
 pub mod session;
 pub mod text;
 mod tls;
 pub mod verdict;
 mod watch;
+
+pub use config::Config;
+pub use reload::{Load, LoadError, Loaded, ReloadHandle};
+pub use service::{Listeners, ServeError, Service, serve};
+pub use tls::TlsError;
