@@ -1,1 +1,28 @@
 //! The only code that talks to a registry: reference in, evidence out; and what is attached.
+//!
+//! [`Registry::gather`] reads everything that may be a signature of an image and says of every place where one could
+//! be whether it was found, is provably absent, or is unknown. [`Registry::attach_bundle`] and
+//! [`Registry::attach_simple_signing`] write signatures. Nothing here decides what a signature is worth.
+
+mod attach;
+mod capability;
+mod configuration;
+mod credentials;
+mod endpoint;
+mod gather;
+mod layers;
+mod link;
+mod listing;
+mod push;
+mod quote;
+mod read;
+mod registry;
+mod remembered;
+mod transport;
+
+pub use attach::{AttachError, Attached};
+pub use configuration::{Clock, Configuration, ConfigurationError, HostConfiguration};
+pub use credentials::{CredentialError, CredentialSource};
+pub use push::{PushError, PushedManifest};
+pub use read::FetchedManifest;
+pub use registry::Registry;

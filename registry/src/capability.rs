@@ -1,0 +1,63 @@
+//! What registries lack, remembered so that later askers skip the probe.
+
+use std::time::Duration;
+
+use hallmark_policy::Timestamp;
+use hallmark_policy::image::Repository;
+
+use crate::remembered::Remembered;
+
+/// How long the lack of a referrers API is believed: a registry that is upgraded is asked again within this time.
+const REFERRERS_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a refusal of descriptors with `data` is believed.
+const INLINE_LIFETIME: Duration = Duration::from_secs(3600);
+/// How long the empty configuration is believed to be in a repository; registries collect garbage.
+const EMPTY_LIFETIME: Duration = Duration::from_secs(300);
+/// Most hosts or repositories that are remembered.
+const CAPACITY: usize = 4096;
+
+/// What is known about registries, none of it needed for a right answer.
+pub(crate) struct Capabilities {
+    without_referrers: Remembered<String, Timestamp>,
+    without_inline: Remembered<String, ()>,
+    with_empty: Remembered<Repository, ()>,
+}
+
+impl Capabilities {
+    pub(crate) fn new() -> Self {
+        Self {
+            without_referrers: Remembered::with_capacity(CAPACITY),
+            without_inline: Remembered::with_capacity(CAPACITY),
+            with_empty: Remembered::with_capacity(CAPACITY),
+        }
+    }
+
+    /// When the registry was last seen to have no referrers API at all, if that is not long ago.
+    pub(crate) fn lacks_referrers_since(&self, host: &str) -> Option<Timestamp> {
+        self.without_referrers.find(&host.to_owned())
+    }
+
+    pub(crate) fn remember_no_referrers(&self, host: &str, seen_at: Timestamp) {
+        self.without_referrers.insert(host.to_owned(), seen_at, REFERRERS_LIFETIME);
+    }
+
+    pub(crate) fn refuses_inline(&self, host: &str) -> bool {
+        self.without_inline.find(&host.to_owned()).is_some()
+    }
+
+    pub(crate) fn remember_no_inline(&self, host: &str) {
+        self.without_inline.insert(host.to_owned(), (), INLINE_LIFETIME);
+    }
+
+    pub(crate) fn has_empty(&self, repository: &Repository) -> bool {
+        self.with_empty.find(repository).is_some()
+    }
+
+    pub(crate) fn remember_empty(&self, repository: &Repository) {
+        self.with_empty.insert(repository.clone(), (), EMPTY_LIFETIME);
+    }
+
+    pub(crate) fn forget_empty(&self, repository: &Repository) {
+        self.with_empty.forget(repository);
+    }
+}

@@ -1,0 +1,121 @@
+//! How registries are reached. The defaults are safe: https everywhere but on loopback, system roots, no secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hallmark_policy::Timestamp;
+use hallmark_policy::image::Repository;
+
+use crate::CredentialSource;
+
+/// The clock, handed in by whoever starts the program.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How registries are reached.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// What differs for single hosts, by the host as it is written in references (`registry.example.com:5000`).
+    pub hosts: BTreeMap<String, HostConfiguration>,
+    /// Who we are to each registry.
+    pub credentials: CredentialSource,
+    /// Longest time to establish one connection. Default 5 seconds.
+    pub connect_timeout: Duration,
+    /// Longest time for one read request, body included. Default 10 seconds.
+    pub request_timeout: Duration,
+    /// Longest time for one operation that takes no deadline of its own: a resolution, a push, an attachment with
+    /// all its requests. Default 60 seconds.
+    pub operation_timeout: Duration,
+    /// Most requests to one host at one time. Default 32.
+    pub requests_per_host: usize,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            hosts: BTreeMap::new(),
+            credentials: CredentialSource::anonymous(),
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(10),
+            operation_timeout: Duration::from_secs(60),
+            requests_per_host: 32,
+        }
+    }
+}
+
+/// What differs for one host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostConfiguration {
+    /// Talk plain HTTP to this host. Loopback hosts (`localhost`, `127.0.0.1`, `[::1]`) do so anyway, unless they are
+    /// given certificates here.
+    pub plain_http: bool,
+    /// Certificates of authorities that this host is believed by, beside the system's: PEM, one or more.
+    pub ca_certificates_pem: Option<Vec<u8>>,
+    /// Accept any certificate from this host.
+    pub danger_accept_invalid_certificates: bool,
+    /// Hosts (with their port) of token services that may be given this registry's credentials. Without an entry,
+    /// only the registry's own host may, and the known token services of Docker Hub and GitLab.com.
+    pub token_hosts: Vec<String>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The certificates of a host are not PEM certificates.
+    #[error("the CA certificates of registry `{host}` cannot be used: {problem}")]
+    Certificates {
+        /// The host.
+        host: String,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// A key of [`Configuration::hosts`] is not a host.
+    #[error("`{host}` is not a registry host")]
+    Host {
+        /// The text.
+        host: String,
+    },
+    /// [`Configuration::requests_per_host`] is zero.
+    #[error("no request to a host is allowed: `requests_per_host` is 0")]
+    NoRequests,
+}
+
+impl ConfigurationError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Certificates { .. } => "give a file with one or more `-----BEGIN CERTIFICATE-----` blocks",
+            Self::Host { .. } => "write the host as in image references, such as `registry.example.com:5000`",
+            Self::NoRequests => "leave it out, or set it to 1 or more",
+        }
+    }
+}
+
+/// A host in the normal form of references.
+pub(crate) fn normal_host(host: &str) -> Result<String, ConfigurationError> {
+    let error = || ConfigurationError::Host { host: host.chars().take(255).collect() };
+    let repository: Repository = format!("{host}/a").parse().map_err(|_| error())?;
+    // A first segment that is not a host becomes a path below Docker Hub.
+    if matches!(repository.path(), "a" | "library/a") { Ok(repository.host().to_owned()) } else { Err(error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_have_the_normal_form_of_references() {
+        for (host, normal) in [
+            ("Registry.Example.com:5000", "registry.example.com:5000"),
+            ("index.docker.io", "docker.io"),
+            ("localhost", "localhost"),
+            ("[::1]:5000", "[::1]:5000"),
+        ] {
+            assert_eq!(normal_host(host).unwrap(), normal);
+        }
+        for host in ["", "registry", "a/b", "https://registry.example.com", "registry.example.com/team"] {
+            assert!(normal_host(host).is_err(), "{host}");
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! From a reference to evidence, in as few steps as there are dependencies: resolve the tag, ask every place at once,
+//! fetch every listed manifest at once, fetch every signature at once.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use futures_util::future::join3;
+use futures_util::stream;
+use hallmark_policy::Code;
+use hallmark_policy::evidence::{Evidence, Fault, Observation, Place, PlaceReport, Retrieval};
+use hallmark_policy::image::{Content, Digest, ImageReference, Manifest, PinnedImage};
+use hallmark_policy::limits::{MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
+
+use crate::layers::candidates;
+use crate::listing::Listing;
+use crate::read::{Answer, ManifestName, Problem, contradiction, is_manifest_type};
+use crate::registry::Shared;
+
+/// Most requests of one gathering at one time: with 4 MiB an item, this bounds what is in flight.
+const CONCURRENCY: usize = 16;
+
+/// The content of items, or what became of them.
+type Items = BTreeMap<Digest, Retrieval>;
+
+impl Shared {
+    /// Everything that may be a signature of an image.
+    pub(crate) async fn gather(&self, image: &ImageReference, deadline: Instant) -> Evidence {
+        let gathered_at = self.now();
+        let resolution = self.resolve(image, deadline).await;
+        let Observation::Found(digest) = resolution else {
+            return Evidence { image: image.clone(), gathered_at, resolution, places: Vec::new(), items: Items::new() };
+        };
+        let pinned = image.pin(digest);
+        let (referrers, fallback, signature_tag) = join3(
+            self.list_referrers(&pinned, deadline),
+            self.list_fallback(&pinned, deadline),
+            self.read_signature_tag(&pinned, deadline),
+        )
+        .await;
+        let mut places: Vec<PlaceReport> = referrers.reports().chain(fallback.reports()).collect();
+        let (report, signature_manifest) = signature_tag;
+        places.push(report);
+        let mut items = self.fetch_listed(&pinned, [&referrers, &fallback], signature_manifest, deadline).await;
+        self.fetch_layers(&pinned, &places, &mut items, deadline).await;
+        let resolution = match image.digest() {
+            Some(_) if finds_nothing(&places) => self.confirm(&pinned, deadline).await,
+            _ => Observation::Found(digest),
+        };
+        Evidence { image: image.clone(), gathered_at, resolution, places, items }
+    }
+
+    /// Whether an image exists that was asked for by digest, and of which nothing was found.
+    async fn confirm(&self, image: &PinnedImage, deadline: Instant) -> Observation<Digest> {
+        match self.describe(image, deadline).await {
+            Observation::Found(_) => Observation::Found(image.digest),
+            Observation::Absent => Observation::Absent,
+            Observation::Unknown(cause) => Observation::Unknown(cause),
+        }
+    }
+
+    /// cosign 2's manifest: the list and the listed at once.
+    async fn read_signature_tag(&self, image: &PinnedImage, deadline: Instant) -> (PlaceReport, Option<Content>) {
+        let observed_at = self.now();
+        let tag = image.digest.signature_tag();
+        let host = image.repository.host();
+        let name = ManifestName::Tag(&tag);
+        let found = match self.read_manifest(&image.repository, name, MAX_MANIFEST_BYTES, deadline).await {
+            Answer::Absent => Observation::Absent,
+            Answer::Unknown(cause) => Observation::Unknown(cause),
+            Answer::TooLarge { limit } => {
+                Observation::Unknown(contradiction(host, &format!("`{tag}` has more than {limit} bytes")))
+            }
+            Answer::Found(served) => {
+                let media_type = served.media_type.clone();
+                match media_type.filter(|media_type| !is_manifest_type(media_type) && media_type != "application/json")
+                {
+                    Some(other) => {
+                        let problem = format!("`{tag}` is of type `{}`, not a manifest", crate::quote::quote(&other));
+                        Observation::Unknown(contradiction(host, &problem))
+                    }
+                    None => match served.name_by_itself() {
+                        Ok(content) => Observation::Found(content),
+                        Err(problem) => Observation::Unknown(problem.cause(host)),
+                    },
+                }
+            }
+        };
+        let (manifests, content) = match found {
+            Observation::Found(content) => (Observation::Found(vec![content.digest()]), Some(content)),
+            Observation::Absent => (Observation::Absent, None),
+            Observation::Unknown(cause) => (Observation::Unknown(cause), None),
+        };
+        (PlaceReport { place: Place::SignatureTag, observed_at, manifests, truncated: false }, content)
+    }
+
+    /// Every manifest that a place lists, each once.
+    async fn fetch_listed(
+        &self,
+        image: &PinnedImage,
+        listings: [&Listing; 2],
+        signature_manifest: Option<Content>,
+        deadline: Instant,
+    ) -> Items {
+        let mut items = Items::new();
+        if let Some(content) = signature_manifest {
+            items.insert(content.digest(), Retrieval::Content(content));
+        }
+        let mut wanted = Wanted::default();
+        for listing in listings {
+            for entry in listing.manifests.found().into_iter().flatten() {
+                if !items.contains_key(&entry.digest) {
+                    wanted.add(entry.digest, entry.size, ItemKind::Manifest);
+                }
+            }
+        }
+        self.fetch_all(image, ItemKind::Manifest, wanted, &mut items, deadline).await;
+        items
+    }
+
+    /// Every layer of the listed manifests that may be a signature, each once.
+    async fn fetch_layers(&self, image: &PinnedImage, places: &[PlaceReport], items: &mut Items, deadline: Instant) {
+        let listed = places.iter().filter_map(|report| report.manifests.found()).flatten();
+        let manifests: Vec<Manifest> = listed
+            .filter_map(|digest| match items.get(digest) {
+                Some(Retrieval::Content(content)) => Manifest::parse(content.bytes()).ok(),
+                _ => None,
+            })
+            .collect();
+        let mut wanted = Wanted::default();
+        for manifest in &manifests {
+            for (index, layer) in candidates(manifest).enumerate() {
+                if index >= MAX_SIGNATURES {
+                    let detail = format!("it comes after {MAX_SIGNATURES} other layers of its manifest");
+                    settle(items, layer.digest, limit_exceeded(detail));
+                    break;
+                }
+                match layer.embedded() {
+                    Some(content) => settle(items, layer.digest, Retrieval::Content(content)),
+                    None => wanted.add(layer.digest, layer.size, ItemKind::Blob),
+                }
+            }
+        }
+        wanted.order.retain(|digest| !matches!(items.get(digest), Some(Retrieval::Content(_))));
+        self.fetch_all(image, ItemKind::Blob, wanted, items, deadline).await;
+    }
+
+    /// Fetches items a few at a time. Which ones are within the limits depends on what was listed and in which order,
+    /// never on which answer comes first.
+    async fn fetch_all(
+        &self,
+        image: &PinnedImage,
+        kind: ItemKind,
+        wanted: Wanted,
+        items: &mut Items,
+        deadline: Instant,
+    ) {
+        let mut spent: usize = items.values().map(retrieved_bytes).sum();
+        let mut fetches = Vec::new();
+        for (index, digest) in wanted.order.into_iter().enumerate() {
+            let size = wanted.sizes.get(&digest).copied().unwrap_or(u64::MAX);
+            match kind.read_limit(index, size, &mut spent) {
+                Ok(limit) => {
+                    fetches.push(async move { (digest, self.fetch_item(image, kind, digest, limit, deadline).await) });
+                }
+                Err(detail) => settle(items, digest, limit_exceeded(detail)),
+            }
+        }
+        let mut fetched = stream::iter(fetches).buffer_unordered(CONCURRENCY);
+        while let Some((digest, retrieval)) = fetched.next().await {
+            settle(items, digest, retrieval);
+        }
+    }
+
+    async fn fetch_item(
+        &self,
+        image: &PinnedImage,
+        kind: ItemKind,
+        digest: Digest,
+        limit: usize,
+        deadline: Instant,
+    ) -> Retrieval {
+        let repository = &image.repository;
+        let answer = match kind {
+            ItemKind::Manifest => self.read_manifest(repository, ManifestName::Digest(digest), limit, deadline).await,
+            ItemKind::Blob => self.read_blob(repository, digest, limit, deadline).await,
+        };
+        match answer {
+            Answer::Found(served) => match served.check(digest) {
+                Ok(content) => Retrieval::Content(content),
+                Err(Problem::Lie(detail)) => Retrieval::Rejected(Fault { code: Code::DigestMismatch, detail }),
+                Err(problem @ Problem::CutOff) => Retrieval::Unknown(problem.cause(repository.host())),
+            },
+            Answer::Absent => {
+                let problem = format!("it lists `{digest}`, and does not have it");
+                Retrieval::Unknown(contradiction(repository.host(), &problem))
+            }
+            Answer::TooLarge { limit } if limit >= kind.limit() => {
+                limit_exceeded(format!("it has more than the limit of {limit} bytes"))
+            }
+            Answer::TooLarge { limit } => {
+                let detail = format!("the registry sends more than the {limit} bytes that it says the item has");
+                Retrieval::Rejected(Fault { code: Code::DigestMismatch, detail })
+            }
+            Answer::Unknown(cause) => Retrieval::Unknown(cause),
+        }
+    }
+}
+
+/// Manifests and blobs are asked for at different addresses, and have different bounds.
+#[derive(Debug, Clone, Copy)]
+enum ItemKind {
+    Blob,
+    Manifest,
+}
+
+impl ItemKind {
+    fn limit(self) -> usize {
+        match self {
+            Self::Blob => MAX_SIGNATURE_BYTES,
+            Self::Manifest => MAX_MANIFEST_BYTES,
+        }
+    }
+
+    /// Most items of this kind: each of the two listings may name [`MAX_SIGNATURES`].
+    fn most(self) -> usize {
+        2 * MAX_SIGNATURES
+    }
+
+    /// How many bytes are read of the item at this place in the order, or why it is not read at all.
+    fn read_limit(self, index: usize, size: u64, spent: &mut usize) -> Result<usize, String> {
+        if index >= self.most() {
+            return Err(format!("it comes after {} other items", self.most()));
+        }
+        let claimed = usize::try_from(size).unwrap_or(usize::MAX);
+        let limit = match self {
+            // The bytes of a listing's entry may be right where its size is wrong.
+            Self::Manifest => claimed.min(self.limit()),
+            Self::Blob if claimed > self.limit() => {
+                return Err(format!("its size is {size} bytes, and the limit is {}", self.limit()));
+            }
+            Self::Blob => claimed,
+        };
+        *spent = spent.saturating_add(limit);
+        if *spent > MAX_EVIDENCE_BYTES {
+            return Err(format!("with it, the evidence would have more than {MAX_EVIDENCE_BYTES} bytes"));
+        }
+        Ok(limit)
+    }
+}
+
+/// What is to be fetched, in the order in which it was listed, with the size that is claimed.
+#[derive(Default)]
+struct Wanted {
+    order: Vec<Digest>,
+    sizes: BTreeMap<Digest, u64>,
+}
+
+impl Wanted {
+    /// Two places may claim different sizes for one item. The largest claim within the limit counts, so that a wrong
+    /// claim in one place never spoils a right one in another; the digest decides about the bytes anyway.
+    fn add(&mut self, digest: Digest, size: u64, kind: ItemKind) {
+        let limit = u64::try_from(kind.limit()).unwrap_or(u64::MAX);
+        match self.sizes.entry(digest) {
+            Entry::Vacant(entry) => {
+                self.order.push(digest);
+                entry.insert(size);
+            }
+            Entry::Occupied(mut entry) => {
+                let known = *entry.get();
+                if known > limit || (size <= limit && size > known) {
+                    entry.insert(size);
+                }
+            }
+        }
+    }
+}
+
+fn retrieved_bytes(item: &Retrieval) -> usize {
+    match item {
+        Retrieval::Content(content) => content.bytes().len(),
+        Retrieval::Rejected(_) | Retrieval::Unknown(_) => 0,
+    }
+}
+
+fn limit_exceeded(detail: String) -> Retrieval {
+    Retrieval::Rejected(Fault { code: Code::LimitExceeded, detail })
+}
+
+/// Records what became of an item that may be named twice, as a manifest and as a layer: content outweighs all, and
+/// not knowing outweighs a rejection.
+fn settle(items: &mut Items, digest: Digest, retrieval: Retrieval) {
+    match items.entry(digest) {
+        Entry::Vacant(entry) => {
+            entry.insert(retrieval);
+        }
+        Entry::Occupied(mut entry) => match (entry.get(), &retrieval) {
+            (Retrieval::Content(_), _) | (Retrieval::Unknown(_), Retrieval::Rejected(_)) => {}
+            _ => {
+                entry.insert(retrieval);
+            }
+        },
+    }
+}
+
+/// Every place was asked, and none lists anything.
+fn finds_nothing(places: &[PlaceReport]) -> bool {
+    places.iter().all(|report| match &report.manifests {
+        Observation::Found(manifests) => manifests.is_empty(),
+        Observation::Absent => true,
+        Observation::Unknown(_) => false,
+    })
+}

@@ -1,0 +1,190 @@
+//! The two places that list manifests with a `subject`: the referrers API and the fallback tag.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use hallmark_policy::Timestamp;
+use hallmark_policy::evidence::{Cause, Observation, Place, PlaceReport};
+use hallmark_policy::image::{Descriptor, Digest, Index, PinnedImage, media_type};
+use hallmark_policy::limits::{MAX_MANIFEST_BYTES, MAX_SIGNATURES};
+use http::header::{ACCEPT, HeaderValue};
+use http::{Method, StatusCode};
+use url::Url;
+
+use crate::endpoint::same_origin;
+use crate::link::next_page;
+use crate::quote::error_body;
+use crate::read::{Answer, ManifestName, Served, contradiction, status_cause};
+use crate::registry::Shared;
+use crate::transport::{Request, Response};
+
+/// Most pages of one listing.
+const MAX_PAGES: usize = 16;
+
+/// What one place lists.
+pub(crate) struct Listing {
+    pub(crate) place: Place,
+    observed_at: Timestamp,
+    /// Without duplicates.
+    pub(crate) manifests: Observation<Vec<Descriptor>>,
+    truncated: bool,
+    /// Why the listing ends before its end: what was listed until then is still evidence.
+    broken_off: Option<Cause>,
+}
+
+impl Listing {
+    fn new(place: Place, observed_at: Timestamp, manifests: Observation<Vec<Descriptor>>) -> Self {
+        Self { place, observed_at, manifests, truncated: false, broken_off: None }
+    }
+
+    fn of(place: Place, observed_at: Timestamp, entries: Vec<Descriptor>) -> Self {
+        let mut seen = BTreeSet::new();
+        let mut entries: Vec<Descriptor> =
+            entries.into_iter().filter(|descriptor| seen.insert(descriptor.digest)).collect();
+        let truncated = entries.len() > MAX_SIGNATURES;
+        entries.truncate(MAX_SIGNATURES);
+        Self { place, observed_at, manifests: Observation::Found(entries), truncated, broken_off: None }
+    }
+
+    /// One report; and a second one, that the place is also unknown, when the listing broke off.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = PlaceReport> + '_ {
+        let digests = |entries: &Vec<Descriptor>| entries.iter().map(|entry| entry.digest).collect::<Vec<Digest>>();
+        let manifests = match &self.manifests {
+            Observation::Found(entries) => Observation::Found(digests(entries)),
+            Observation::Absent => Observation::Absent,
+            Observation::Unknown(cause) => Observation::Unknown(cause.clone()),
+        };
+        let report = |manifests, truncated| PlaceReport {
+            place: self.place,
+            observed_at: self.observed_at,
+            manifests,
+            truncated,
+        };
+        let rest = self.broken_off.clone().map(|cause| report(Observation::Unknown(cause), false));
+        std::iter::once(report(manifests, self.truncated)).chain(rest)
+    }
+}
+
+impl Shared {
+    /// The referrers API (distribution-spec, "Listing Referrers"). Never filtered by artifact type: some writers get
+    /// that wrong in the descriptor.
+    pub(crate) async fn list_referrers(&self, image: &PinnedImage, deadline: Instant) -> Listing {
+        let host = image.repository.host();
+        if let Some(seen_at) = self.capabilities.lacks_referrers_since(host) {
+            return Listing::new(Place::ReferrersApi, seen_at, Observation::Absent);
+        }
+        let observed_at = self.now();
+        let unknown = |cause| Listing::new(Place::ReferrersApi, observed_at, Observation::Unknown(cause));
+        let mut request =
+            match self.request(&image.repository, Method::GET, &format!("referrers/{}", image.digest), deadline) {
+                Ok(request) => request,
+                Err(cause) => return unknown(cause),
+            };
+        request.headers.insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
+        request.limit = MAX_MANIFEST_BYTES;
+        let response = match self.transport.send(&request).await {
+            Ok(response) => response,
+            Err(failure) => return unknown(failure.cause(&request)),
+        };
+        // 405 is the status of the specification's UNSUPPORTED.
+        if matches!(response.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            // A registry that knows the API answers a missing repository with an error of the specification's form,
+            // which says nothing about other repositories; one that does not know it has no such route.
+            if error_body(&response.body).is_none() {
+                self.capabilities.remember_no_referrers(host, observed_at);
+            }
+            return Listing::new(Place::ReferrersApi, observed_at, Observation::Absent);
+        }
+        match self.follow_pages(&mut request, response).await {
+            Err(cause) => unknown(cause),
+            Ok((entries, broken_off)) => {
+                Listing { broken_off, ..Listing::of(Place::ReferrersApi, observed_at, entries) }
+            }
+        }
+    }
+
+    /// The entries of all pages, and why they are not all. `Err` when there is not even a first page.
+    async fn follow_pages(
+        &self,
+        request: &mut Request,
+        first: Response,
+    ) -> Result<(Vec<Descriptor>, Option<Cause>), Cause> {
+        let (mut entries, mut next) = read_page(request, first)?;
+        let mut visited: BTreeSet<Url> = [request.url.clone()].into();
+        while let Some(url) = next {
+            if entries.len() > MAX_SIGNATURES {
+                break;
+            }
+            let host = request.endpoint.name.as_str();
+            if !same_origin(&request.url, &url) {
+                return Ok((entries, Some(contradiction(host, "its listing goes on at another host"))));
+            }
+            if !visited.insert(url.clone()) {
+                return Ok((entries, Some(contradiction(host, "its listing goes round in a circle"))));
+            }
+            if visited.len() > MAX_PAGES {
+                let problem = format!("its listing has more than {MAX_PAGES} pages");
+                return Ok((entries, Some(contradiction(host, &problem))));
+            }
+            request.url = url;
+            let page = match self.transport.send(request).await {
+                Ok(response) => read_page(request, response),
+                Err(failure) => Err(failure.cause(request)),
+            };
+            match page {
+                Ok((more, following)) => {
+                    entries.extend(more);
+                    next = following;
+                }
+                Err(cause) => return Ok((entries, Some(cause))),
+            }
+        }
+        Ok((entries, None))
+    }
+
+    /// The index under the fallback tag (distribution-spec, "Referrers Tag Schema").
+    pub(crate) async fn list_fallback(&self, image: &PinnedImage, deadline: Instant) -> Listing {
+        let observed_at = self.now();
+        let tag = image.digest.fallback_tag();
+        let host = image.repository.host();
+        let name = ManifestName::Tag(&tag);
+        let manifests = match self.read_manifest(&image.repository, name, MAX_MANIFEST_BYTES, deadline).await {
+            Answer::Absent => Observation::Absent,
+            Answer::Unknown(cause) => Observation::Unknown(cause),
+            Answer::TooLarge { limit } => {
+                Observation::Unknown(contradiction(host, &format!("`{tag}` has more than {limit} bytes")))
+            }
+            Answer::Found(served) => match read_index(served) {
+                Ok(entries) => return Listing::of(Place::FallbackTag, observed_at, entries),
+                Err(problem) => Observation::Unknown(contradiction(host, &format!("`{tag}`: {problem}"))),
+            },
+        };
+        Listing::new(Place::FallbackTag, observed_at, manifests)
+    }
+}
+
+/// One page, and the address of the next.
+fn read_page(request: &Request, response: Response) -> Result<(Vec<Descriptor>, Option<Url>), Cause> {
+    if response.status != StatusCode::OK {
+        return Err(status_cause(request, &response));
+    }
+    let host = &request.endpoint.name;
+    let problem = |problem: String| contradiction(host, &format!("its list of referrers: {problem}"));
+    let next = next_page(&request.url, &response.headers).map_err(problem)?;
+    let entries = read_index(Served::from(response)).map_err(problem)?;
+    Ok((entries, next))
+}
+
+/// The entries of an index. A page that some proxy serves with a good status is none, and says nothing about
+/// signatures.
+fn read_index(served: Served) -> Result<Vec<Descriptor>, String> {
+    if let Some(media_type) = &served.media_type
+        && !matches!(media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_INDEX | "application/json")
+    {
+        return Err(format!("it is of type `{}`, not an index", crate::quote::quote(media_type)));
+    }
+    if served.digest.is_some_and(|claimed| !claimed.matches(&served.bytes)) {
+        return Err("its bytes do not have the digest that the registry names".to_owned());
+    }
+    Index::parse(&served.bytes).map(|index| index.manifests).map_err(|error| error.to_string())
+}

@@ -1,0 +1,189 @@
+//! Writing blobs and manifests (distribution-spec, "Push"), in the fewest requests.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use hallmark_policy::evidence::Cause;
+use hallmark_policy::image::{Digest, ImageReference, Repository};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use http::{Method, StatusCode};
+use url::Url;
+
+use crate::quote::quote_error_body;
+use crate::read::{content_digest, status_cause};
+use crate::registry::Shared;
+use crate::transport::{Request, Response};
+
+/// A manifest that a registry took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedManifest {
+    /// Its digest, computed here.
+    pub digest: Digest,
+    /// The digest in `OCI-Subject`: the registry has a referrers API and lists the manifest there.
+    pub subject: Option<Digest>,
+}
+
+/// Why a registry did not take something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The registry stored other bytes than those that were sent.
+    #[error("the registry stored the manifest `{expected}` as `{found}`")]
+    DigestChanged {
+        /// The digest of what was sent.
+        expected: Digest,
+        /// The digest that the registry names.
+        found: Digest,
+    },
+    /// The bytes do not have the digest under which they should be stored.
+    #[error("the manifest has the digest `{actual}`, not `{expected}`")]
+    DigestMismatch {
+        /// The digest of the reference.
+        expected: Digest,
+        /// The digest of the bytes.
+        actual: Digest,
+    },
+    /// The registry does not say, or says wrongly, where to upload.
+    #[error("the registry's upload address cannot be used: {problem}")]
+    Location {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The registry refuses what was sent.
+    #[error("the registry refuses the {what} with status {status}{detail}")]
+    Refused {
+        /// `blob` or `manifest`.
+        what: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The registry's own words.
+        detail: String,
+    },
+    /// The registry could not be asked.
+    #[error("{}", .0.detail())]
+    Unknown(Cause),
+}
+
+impl PushError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        use hallmark_policy::Code;
+        match self {
+            Self::DigestChanged { .. } => {
+                "something between here and the registry rewrites manifests; push to the registry itself"
+            }
+            Self::DigestMismatch { .. } => "push by tag, or name the digest of these very bytes",
+            Self::Location { .. } => "check the registry's external address and the proxy in front of it",
+            Self::Refused { .. } => {
+                "the registry's log says more; check quotas, immutable tags and the repository's rules"
+            }
+            Self::Unknown(cause) => match cause.code() {
+                Code::RegistryUnauthorized => "log in with an account that may push to the repository",
+                Code::RegistryThrottled => "wait for a while, then run it again; what is done is not done twice",
+                _ => "check that the registry can be reached, then run it again; what is done is not done twice",
+            },
+        }
+    }
+}
+
+impl From<Cause> for PushError {
+    fn from(cause: Cause) -> Self {
+        Self::Unknown(cause)
+    }
+}
+
+impl Shared {
+    /// POST for an upload, PUT of the whole blob.
+    pub(crate) async fn push_blob(
+        &self,
+        repository: &Repository,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<Digest, PushError> {
+        let digest = Digest::of(bytes);
+        let begin = self.request(repository, Method::POST, "blobs/uploads/", deadline)?;
+        let response = self.send_push(&begin).await?;
+        match response.status {
+            StatusCode::ACCEPTED => {}
+            // Some registries answer that they have no need for an upload.
+            StatusCode::CREATED => return Ok(digest),
+            _ => return Err(refused("blob", &begin, &response)),
+        }
+        let mut url = upload_address(&begin, &response.headers)?;
+        url.query_pairs_mut().append_pair("digest", &digest.to_string());
+        let mut upload = begin.clone();
+        upload.method = Method::PUT;
+        upload.url = url;
+        upload.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        upload.body = Bytes::copy_from_slice(bytes);
+        let response = self.send_push(&upload).await?;
+        match response.status {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(digest),
+            _ => Err(refused("blob", &upload, &response)),
+        }
+    }
+
+    /// PUT of a manifest. The digest is ours; what the registry answers may only agree.
+    pub(crate) async fn push_manifest(
+        &self,
+        image: &ImageReference,
+        media_type: &str,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<PushedManifest, PushError> {
+        let digest = Digest::of(bytes);
+        if let Some(expected) = image.digest().filter(|expected| !expected.matches(bytes)) {
+            return Err(PushError::DigestMismatch { expected, actual: digest });
+        }
+        let digest = image.digest().unwrap_or(digest);
+        let path = match (image.digest(), image.tag()) {
+            (None, Some(tag)) => format!("manifests/{tag}"),
+            _ => format!("manifests/{digest}"),
+        };
+        let mut request = self.request(image.repository(), Method::PUT, &path, deadline)?;
+        let media_type = HeaderValue::from_str(media_type).map_err(|_| PushError::Refused {
+            what: "manifest",
+            status: 415,
+            detail: ": its media type is not printable text".to_owned(),
+        })?;
+        request.headers.insert(CONTENT_TYPE, media_type);
+        request.body = Bytes::copy_from_slice(bytes);
+        let response = self.send_push(&request).await?;
+        if !matches!(response.status, StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED) {
+            return Err(refused("manifest", &request, &response));
+        }
+        if let Some(found) = content_digest(&response.headers).filter(|found| !found.matches(bytes)) {
+            return Err(PushError::DigestChanged { expected: digest, found });
+        }
+        let subject = response.headers.get("oci-subject").and_then(|subject| subject.to_str().ok()?.parse().ok());
+        Ok(PushedManifest { digest, subject })
+    }
+
+    async fn send_push(&self, request: &Request) -> Result<Response, PushError> {
+        self.transport.send(request).await.map_err(|failure| PushError::Unknown(failure.cause(request)))
+    }
+}
+
+/// Where to PUT a blob. A registry behind a proxy that ends TLS often names itself with `http`: it is dialled as it
+/// was before. Another host gets the blob without our credentials, and https is never given up.
+fn upload_address(begin: &Request, headers: &HeaderMap) -> Result<Url, PushError> {
+    let problem = |problem: &str| PushError::Location { problem: problem.to_owned() };
+    let location = headers.get(LOCATION).ok_or_else(|| problem("there is none"))?;
+    let location = location.to_str().map_err(|_| problem("it is not text"))?;
+    let mut url = begin.url.join(location).map_err(|_| problem("it is not an address"))?;
+    let is_same_host = url.host() == begin.url.host() && url.port().is_none() && begin.url.port().is_none();
+    if begin.url.scheme() == "https" && url.scheme() == "http" && is_same_host {
+        url.set_scheme("https").map_err(|()| problem("it is not an address"))?;
+    }
+    crate::transport::check_target(begin, &url).map_err(|problem| PushError::Location { problem })?;
+    Ok(url)
+}
+
+fn refused(what: &'static str, request: &Request, response: &Response) -> PushError {
+    match response.status.as_u16() {
+        status @ (400 | 402 | 404..=407 | 409..=424 | 426..=428 | 430..=499) => {
+            PushError::Refused { what, status, detail: quote_error_body(&response.body) }
+        }
+        _ => PushError::Unknown(status_cause(request, response)),
+    }
+}

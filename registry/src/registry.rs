@@ -1,0 +1,164 @@
+//! The client: cheap to clone, safe to share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hallmark_policy::Timestamp;
+use hallmark_policy::evidence::{Evidence, Observation};
+use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, PinnedImage, Repository};
+
+use crate::attach::{AttachError, Attached, attach_bundle, attach_simple_signing};
+use crate::capability::Capabilities;
+use crate::configuration::{Clock, Configuration, ConfigurationError, HostConfiguration, normal_host};
+use crate::push::{PushError, PushedManifest};
+use crate::read::FetchedManifest;
+use crate::remembered::Remembered;
+use crate::transport::{Transport, stack};
+
+/// The client of every registry. Clones share connections, tokens, and what is remembered of registries.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+/// What all clones share.
+pub(crate) struct Shared {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) hosts: BTreeMap<String, HostConfiguration>,
+    pub(crate) capabilities: Capabilities,
+    /// Media type and size of images that were resolved, for the `subject` of what is attached to them.
+    pub(crate) subjects: Remembered<PinnedImage, Descriptor>,
+    operation_timeout: Duration,
+    sent: Arc<AtomicU64>,
+    clock: Clock,
+}
+
+/// Most images whose descriptors are remembered.
+const MAX_SUBJECTS: usize = 4096;
+
+impl Registry {
+    /// A client that opens no connection yet.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] when a host or its certificates cannot be used.
+    pub fn new(configuration: Configuration, clock: Clock) -> Result<Self, ConfigurationError> {
+        if configuration.requests_per_host == 0 {
+            return Err(ConfigurationError::NoRequests);
+        }
+        let (transport, sent) = stack(&configuration)?;
+        let hosts = configuration.hosts.into_iter();
+        let hosts = hosts.map(|(host, settings)| Ok((normal_host(&host)?, settings))).collect::<Result<_, _>>()?;
+        let shared = Shared {
+            transport,
+            hosts,
+            capabilities: Capabilities::new(),
+            subjects: Remembered::with_capacity(MAX_SUBJECTS),
+            operation_timeout: configuration.operation_timeout,
+            sent,
+            clock,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The digest that a reference names: one HEAD for a tag, no request for a digest.
+    pub async fn resolve(&self, image: &ImageReference) -> Observation<Digest> {
+        self.shared.resolve(image, self.shared.deadline()).await
+    }
+
+    /// Media type, digest and size of an image's manifest or index, as a `subject` needs them. No request when the
+    /// image was resolved by this client a short time ago.
+    pub async fn describe(&self, image: &PinnedImage) -> Observation<Descriptor> {
+        self.shared.describe(image, self.shared.deadline()).await
+    }
+
+    /// Everything that may be a signature of an image, and of every place where one could be what it said.
+    ///
+    /// What is not known at the deadline is unknown in the evidence; what was found until then is in it.
+    ///
+    /// A manifest that a place lists always has an item. A layer has one when it may be a signature: by its own media
+    /// type or its manifest's, or because both are generic.
+    pub async fn gather(&self, image: &ImageReference, deadline: Instant) -> Evidence {
+        self.shared.gather(image, deadline).await
+    }
+
+    /// A manifest or index, by tag or digest. Its bytes have the digest that the reference names, where it names one.
+    pub async fn fetch_manifest(&self, image: &ImageReference) -> Observation<FetchedManifest> {
+        self.shared.fetch_manifest(image, self.shared.deadline()).await
+    }
+
+    /// A blob of at most `limit` bytes, checked against its digest.
+    pub async fn fetch_blob(&self, repository: &Repository, digest: Digest, limit: usize) -> Observation<Content> {
+        self.shared.fetch_blob(repository, digest, limit, self.shared.deadline()).await
+    }
+
+    /// Uploads a blob; it does no harm when it is there already.
+    ///
+    /// # Errors
+    /// [`PushError`] when the registry does not take it.
+    pub async fn push_blob(&self, repository: &Repository, bytes: &[u8]) -> Result<Digest, PushError> {
+        self.shared.push_blob(repository, bytes, self.shared.deadline()).await
+    }
+
+    /// Stores a manifest or index under a tag, or under its own digest when the reference has none. A reference with
+    /// a digest must have the digest of `bytes`.
+    ///
+    /// # Errors
+    /// [`PushError`] when the registry does not take it, or takes it as something else.
+    pub async fn push_manifest(
+        &self,
+        image: &ImageReference,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<PushedManifest, PushError> {
+        self.shared.push_manifest(image, media_type, bytes, self.shared.deadline()).await
+    }
+
+    /// Attaches a Sigstore bundle as an OCI 1.1 referrer, as cosign 3 does; where the registry has no referrers API,
+    /// the fallback index gets an entry, and keeps all that it has.
+    ///
+    /// The manifest is a function of subject, bundle and annotations: attaching the same again changes nothing.
+    ///
+    /// # Errors
+    /// [`AttachError`]; nothing that was there before is lost then.
+    pub async fn attach_bundle(
+        &self,
+        subject: &PinnedImage,
+        bundle: &[u8],
+        annotations: BTreeMap<String, String>,
+    ) -> Result<Attached, AttachError> {
+        attach_bundle(&self.shared, subject, bundle, annotations, self.shared.deadline()).await
+    }
+
+    /// Attaches a simple-signing payload and its signature as a layer of the manifest under the tag
+    /// `sha256-<hex>.sig`, as cosign 2 does. Layers that are there stay; the same one is not added twice.
+    ///
+    /// # Errors
+    /// [`AttachError`]; nothing that was there before is lost then.
+    pub async fn attach_simple_signing(
+        &self,
+        subject: &PinnedImage,
+        payload: &[u8],
+        signature_base64: &str,
+    ) -> Result<Attached, AttachError> {
+        attach_simple_signing(&self.shared, subject, payload, signature_base64, self.shared.deadline()).await
+    }
+
+    /// How many requests went out so far, redirects, retries and token requests included.
+    #[must_use]
+    pub fn requests_sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// When an operation that was given no deadline has taken too long.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.operation_timeout
+    }
+}

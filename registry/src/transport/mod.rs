@@ -1,0 +1,135 @@
+//! From a request to a bounded response: a stack of layers with one job each, over one trait.
+//!
+//! From the outside in: [`auth`] answers challenges, [`retry`] repeats what may be repeated, [`redirect`] follows
+//! where following is safe, [`queue`] keeps one host from taking every connection, [`count`] counts what really goes
+//! out, and [`http`] sends.
+
+mod auth;
+mod challenge;
+mod clients;
+mod count;
+mod http;
+mod queue;
+mod redirect;
+mod retry;
+mod token;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use ::http::{HeaderMap, Method, StatusCode};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use hallmark_policy::Code;
+use hallmark_policy::evidence::Cause;
+use hallmark_policy::image::Repository;
+use url::Url;
+
+use crate::configuration::{Configuration, ConfigurationError};
+use crate::endpoint::Endpoint;
+
+pub(crate) use redirect::check_target;
+pub(crate) use retry::jitter;
+
+/// From a request to a bounded response.
+pub(crate) trait Transport: Send + Sync {
+    fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>>;
+}
+
+/// One request.
+#[derive(Clone)]
+pub(crate) struct Request {
+    /// The registry on whose behalf it is made, wherever it goes.
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// The repository that it is about: credentials and tokens are scoped to it.
+    pub(crate) repository: Repository,
+    pub(crate) access: Access,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) redirects: Redirects,
+    /// Most bytes of a successful response's body.
+    pub(crate) limit: usize,
+    /// When there is no more use for the response.
+    pub(crate) deadline: Instant,
+}
+
+/// What a request does to the repository: the scope of its token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Access {
+    Pull,
+    Push,
+}
+
+/// Whether redirects are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Redirects {
+    Follow,
+    Refuse,
+}
+
+/// A response with its whole body.
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Whether the protocol says where the body ends. Where it does not, a body that was cut off looks whole.
+    pub(crate) is_framed: bool,
+}
+
+/// Why there is no response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The connection failed, or broke off before the body's end.
+    Connection(String),
+    /// The operation's deadline passed.
+    Deadline,
+    /// The answer contradicts the request: compressed unasked, a redirect that must not be followed.
+    Inconsistent(String),
+    /// The request cannot be sent as things are set up.
+    Setup(String),
+    /// The host asks for less traffic for longer than we can wait.
+    Throttled(String),
+    /// No answer within the time for one request.
+    Timeout,
+    /// The body is larger than the limit.
+    TooLarge { limit: usize },
+    /// Credentials are refused, missing, or would go to someone else.
+    Unauthorized(String),
+}
+
+impl Failure {
+    /// What the failure means for what was asked.
+    pub(crate) fn cause(&self, request: &Request) -> Cause {
+        let to = &request.endpoint.name;
+        match self {
+            Self::Connection(problem) => Cause::new(Code::RegistryUnavailable, format!("`{to}`: {problem}")),
+            Self::Deadline => Cause::new(Code::DeadlineExceeded, format!("`{to}` had not answered at the deadline")),
+            Self::Inconsistent(problem) => Cause::new(Code::RegistryInconsistent, format!("`{to}`: {problem}")),
+            Self::Setup(problem) => Cause::new(Code::RegistryUnavailable, format!("`{to}`: {problem}")),
+            Self::Throttled(problem) => Cause::new(Code::RegistryThrottled, format!("`{to}`: {problem}")),
+            Self::Timeout => {
+                Cause::new(Code::RegistryUnavailable, format!("`{to}` did not answer within the time for one request"))
+            }
+            Self::TooLarge { limit } => {
+                Cause::new(Code::RegistryInconsistent, format!("`{to}` answered with more than {limit} bytes"))
+            }
+            Self::Unauthorized(problem) => Cause::new(Code::RegistryUnauthorized, format!("`{to}` {problem}")),
+        }
+    }
+}
+
+/// The whole stack, and the counter inside it.
+pub(crate) fn stack(configuration: &Configuration) -> Result<(Arc<dyn Transport>, Arc<AtomicU64>), ConfigurationError> {
+    let sent = Arc::new(AtomicU64::new(0));
+    let http = http::Http::new(configuration)?;
+    let count = count::Count { inner: http, sent: Arc::clone(&sent) };
+    let queue = queue::Queue::new(count, configuration.requests_per_host);
+    let redirect = redirect::Redirect { inner: queue };
+    let retry = retry::Retry { inner: redirect };
+    let auth = auth::Auth::new(retry, configuration.credentials.clone());
+    Ok((Arc::new(auth), sent))
+}

@@ -1,0 +1,156 @@
+//! Bearer tokens from a registry's token service (distribution's token specification; OAuth2 for identity tokens).
+
+use std::time::Duration;
+
+use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use ::http::{HeaderMap, Method};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use url::Url;
+use url::form_urlencoded::Serializer;
+use zeroize::Zeroizing;
+
+use super::redirect::check_target;
+use super::{Access, Failure, Redirects, Request, Response, Transport};
+use crate::credentials::{Credential, Secret};
+use crate::endpoint::authority;
+use crate::quote::quote_error_body;
+
+/// Most bytes of a token service's answer, and of a token in it: headers of requests are bounded by servers.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// A token without a lifetime lives this long (distribution's token specification).
+const DEFAULT_SECONDS: u64 = 60;
+/// Tokens are not believed to live longer than this, whatever the service says.
+const MAX_SECONDS: u64 = 24 * 3600;
+/// Time before its end when a token is no longer used: it must still be valid when the request arrives.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// A token and how long it may be used.
+pub(super) struct Granted {
+    pub(super) token: Secret,
+    pub(super) lifetime: Duration,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<Secret>,
+    access_token: Option<Secret>,
+    expires_in: Option<u64>,
+}
+
+/// Asks the token service for a token for what a request wants to do.
+pub(super) async fn grant(
+    transport: &impl Transport,
+    request: &Request,
+    realm: &Url,
+    service: Option<&str>,
+    credential: Option<&Credential>,
+) -> Result<Granted, Failure> {
+    check_realm(request, realm, credential)?;
+    let outgoing = token_request(request, realm, service, credential)?;
+    let response = match transport.send(&outgoing).await {
+        Ok(response) => response,
+        Err(Failure::TooLarge { .. }) => return Err(Failure::Inconsistent("its token is too large".to_owned())),
+        Err(failure) => return Err(failure),
+    };
+    let host = authority(realm);
+    match response.status.as_u16() {
+        200 => read(&response).ok_or_else(|| Failure::Inconsistent(format!("`{host}` answered without a token"))),
+        400 | 401 | 403 => {
+            let kind = if credential.is_some() { "refuses the credentials" } else { "refuses anonymous access" };
+            let detail = quote_error_body(&response.body);
+            Err(Failure::Unauthorized(format!("cannot be entered: its token service `{host}` {kind}{detail}")))
+        }
+        429 => Err(Failure::Throttled(format!("its token service `{host}` asks for less traffic"))),
+        status => Err(Failure::Connection(format!("its token service `{host}` answered {status}"))),
+    }
+}
+
+/// A realm is what the registry says it is: it gets credentials only where they would go anyway.
+fn check_realm(request: &Request, realm: &Url, credential: Option<&Credential>) -> Result<(), Failure> {
+    let refused = |why: &str| {
+        let host = authority(realm);
+        Failure::Unauthorized(format!("names the token service `{host}`, which is not asked: {why}"))
+    };
+    if realm.scheme() != "https" && !(realm.scheme() == "http" && request.endpoint.is_plain_http()) {
+        return Err(refused("it is not https"));
+    }
+    check_target(&Request { url: request.endpoint.base.clone(), ..request.clone() }, realm)
+        .map_err(|why| refused(&why))?;
+    if credential.is_some() && !request.endpoint.may_send_credentials_to(realm) {
+        return Err(refused(
+            "the registry's credentials are not for that host; allow it in `token_hosts` if it is right",
+        ));
+    }
+    Ok(())
+}
+
+fn token_request(
+    request: &Request,
+    realm: &Url,
+    service: Option<&str>,
+    credential: Option<&Credential>,
+) -> Result<Request, Failure> {
+    let access = match request.access {
+        Access::Pull => "pull",
+        Access::Push => "pull,push",
+    };
+    let scope = format!("repository:{}:{access}", request.repository.path());
+    let mut url = realm.clone();
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let (method, body) = match credential {
+        Some(Credential::IdentityToken(token)) => {
+            let mut form = Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token");
+            form.append_pair("refresh_token", token.expose());
+            form.append_pair("service", service.unwrap_or_default());
+            form.append_pair("client_id", "hallmark");
+            form.append_pair("scope", &scope);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            (Method::POST, Bytes::from(form.finish()))
+        }
+        credential => {
+            if let Some(service) = service {
+                url.query_pairs_mut().append_pair("service", service);
+            }
+            url.query_pairs_mut().append_pair("scope", &scope);
+            if let Some(Credential::Basic { username, password }) = credential {
+                headers.insert(AUTHORIZATION, basic(username, password)?);
+            }
+            (Method::GET, Bytes::new())
+        }
+    };
+    let redirects = Redirects::Refuse;
+    Ok(Request { method, url, headers, body, redirects, limit: MAX_ANSWER_BYTES, ..request.clone() })
+}
+
+fn read(response: &Response) -> Option<Granted> {
+    let answer: Answer = serde_json::from_slice(&response.body).ok()?;
+    let usable = |token: &Secret| !token.expose().is_empty() && token.expose().len() <= MAX_TOKEN_BYTES;
+    let token = answer.token.filter(usable).or(answer.access_token.filter(usable))?;
+    let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_SECONDS).min(MAX_SECONDS));
+    Some(Granted { token, lifetime: lifetime.saturating_sub(MARGIN) })
+}
+
+/// The header of HTTP Basic authentication (RFC 7617).
+pub(super) fn basic(username: &Secret, password: &Secret) -> Result<HeaderValue, Failure> {
+    let pair = Zeroizing::new(format!("{}:{}", username.expose(), password.expose()));
+    secret_header("Basic", &Zeroizing::new(STANDARD.encode(pair.as_bytes())))
+}
+
+/// The header of a bearer token (RFC 6750).
+pub(super) fn bearer(token: &Secret) -> Result<HeaderValue, Failure> {
+    secret_header("Bearer", token.expose())
+}
+
+fn secret_header(scheme: &str, secret: &str) -> Result<HeaderValue, Failure> {
+    let text = Zeroizing::new(format!("{scheme} {secret}"));
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| Failure::Unauthorized("cannot be entered: the token is not printable text".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

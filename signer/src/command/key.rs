@@ -1,0 +1,229 @@
+//! `hallmark key`: make, import and look at keys.
+
+use std::path::PathBuf;
+
+use hallmark_policy::verify::PublicKey;
+use serde::Serialize;
+
+use crate::error::{Exit, Failure};
+use crate::key::file::KeyFiles;
+use crate::key::{KeyReference, SigningKey, SigningKeyError, cosign_format, import, passphrase};
+use crate::output::{Format, Output, Style, Text};
+
+/// What can be done with keys.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Make a new key pair (ECDSA P-256), its private half encrypted
+    #[command(after_help = GENERATE_EXAMPLES)]
+    Generate(GenerateArguments),
+    /// Bring a private key from elsewhere into an encrypted key file
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArguments),
+    /// Show a key's id, its kind, and how a trust policy names it
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(InspectArguments),
+}
+
+const GENERATE_EXAMPLES: &str = "\
+The passphrase is asked for on the terminal, or comes from HALLMARK_PASSWORD or COSIGN_PASSWORD.
+The files are in cosign's format, and never replace any that are there.
+
+Examples:
+  hallmark key generate
+  HALLMARK_PASSWORD=... hallmark key generate --output-key-prefix keys/release-2026";
+
+const IMPORT_EXAMPLES: &str = "\
+PKCS#8 (`PRIVATE KEY`), SEC1 (`EC PRIVATE KEY`) and cosign's own labels are read. A key that is encrypted in cosign's
+format keeps its passphrase; for others a new one is chosen.
+
+Examples:
+  hallmark key import --key old.pem --output-key-prefix release-2026
+  hallmark key import --key env://OLD_KEY
+  openssl pkey -in encrypted.pem | hallmark key import --key /dev/stdin";
+
+const INSPECT_EXAMPLES: &str = "\
+A public key is read as it is; of a private one, which needs its passphrase, the public half is shown.
+
+Examples:
+  hallmark key inspect hallmark.pub
+  hallmark key inspect env://RELEASE_KEY -o json";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct GenerateArguments {
+    /// Write PREFIX.key and PREFIX.pub
+    #[arg(long, value_name = "PREFIX", default_value = "hallmark")]
+    output_key_prefix: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportArguments {
+    /// The private key: a file, or env://VARIABLE
+    #[arg(long, value_name = "KEY")]
+    key: String,
+    /// Write PREFIX.key and PREFIX.pub
+    #[arg(long, value_name = "PREFIX", default_value = "hallmark")]
+    output_key_prefix: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InspectArguments {
+    /// The key, public or private: a file, or env://VARIABLE
+    #[arg(value_name = "KEY")]
+    key: String,
+}
+
+pub(super) fn run(verb: Verb, output: Output) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Generate(arguments) => generate(&arguments, output),
+        Verb::Import(arguments) => import_key(&arguments, output),
+        Verb::Inspect(arguments) => inspect(&arguments, output),
+    }
+}
+
+fn generate(arguments: &GenerateArguments, output: Output) -> Result<Exit, Failure> {
+    let files = KeyFiles::of_prefix(&arguments.output_key_prefix)?;
+    files.check_free()?;
+    let passphrase = passphrase::chosen()?;
+    let key = SigningKey::generate()?;
+    files.write(&cosign_format::seal(&key, &passphrase)?, &key.public().to_pem())?;
+    tell(&KeyReport::new("generated", key.public(), Some(&files)), output)
+}
+
+fn import_key(arguments: &ImportArguments, output: Output) -> Result<Exit, Failure> {
+    let reference: KeyReference = arguments.key.parse()?;
+    let files = KeyFiles::of_prefix(&arguments.output_key_prefix)?;
+    files.check_free()?;
+    let text = reference.read()?;
+    let mut kept = None;
+    let key = import(&text, || {
+        let passphrase = passphrase::existing()?;
+        kept = Some(passphrase.duplicate());
+        Ok(passphrase)
+    })?;
+    let passphrase = match kept {
+        Some(passphrase) => passphrase,
+        None => passphrase::chosen()?,
+    };
+    files.write(&cosign_format::seal(&key, &passphrase)?, &key.public().to_pem())?;
+    tell(&KeyReport::new("imported", key.public(), Some(&files)), output)
+}
+
+fn inspect(arguments: &InspectArguments, output: Output) -> Result<Exit, Failure> {
+    let reference: KeyReference = arguments.key.parse()?;
+    let text = reference.read()?;
+    if text.contains("PRIVATE KEY-----") {
+        let key = import(&text, passphrase::existing)?;
+        return tell(&KeyReport::new("private", key.public(), None), output);
+    }
+    let key = PublicKey::parse(text.as_bytes()).map_err(SigningKeyError::from)?;
+    let mut report = KeyReport::new("public", &key, None);
+    if let KeyReference::File(path) = &reference {
+        report.files.public = Some(path.display().to_string());
+    }
+    tell(&report, output)
+}
+
+/// What is told about a key; its JSON form is part of the interface.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyReport {
+    version: &'static str,
+    #[serde(skip)]
+    what: &'static str,
+    /// SHA-256 of the SubjectPublicKeyInfo, in hex.
+    key_id: String,
+    /// The same in base64, as a Sigstore bundle's `publicKey.hint` has it.
+    hint: String,
+    kind: &'static str,
+    files: FilesReport,
+    /// PEM.
+    public_key: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FilesReport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public: Option<String>,
+}
+
+impl KeyReport {
+    fn new(what: &'static str, key: &PublicKey, files: Option<&KeyFiles>) -> Self {
+        let files = files.map_or_else(FilesReport::default, |files| FilesReport {
+            private: Some(files.private.display().to_string()),
+            public: Some(files.public.display().to_string()),
+        });
+        Self {
+            version: "hallmark.dev/key/v1",
+            what,
+            key_id: key.id().to_string(),
+            hint: key.id().hint(),
+            kind: key.kind(),
+            files,
+            public_key: key.to_pem(),
+        }
+    }
+
+    fn text(&self) -> Text {
+        let mut text = Text::new();
+        text.parts([(Style::Good, self.what.to_owned()), (Style::Plain, format!(" {} key", self.kind))]);
+        text.line(format!("  id       {}", self.key_id));
+        if let Some(path) = &self.files.private {
+            text.line(format!("  private  {path} (encrypted, readable by you only)"));
+        }
+        if let Some(path) = &self.files.public {
+            text.line(format!("  public   {path}"));
+        }
+        text.line("");
+        text.styled(Style::Faint, "To trust it, name it under `spec` of a trust policy:");
+        text.line("");
+        text.line("  authorities:");
+        text.line("    - name: release-team");
+        text.line("      keys:");
+        match &self.files.public {
+            Some(path) => text.line(format!("        - publicKey: {{file: {}}}", yaml_string(path))),
+            None => {
+                text.line("        - publicKey:");
+                text.line("            pem: |");
+                for line in self.public_key.lines() {
+                    text.line(format!("              {line}"));
+                }
+            }
+        }
+        text
+    }
+}
+
+fn tell(report: &KeyReport, output: Output) -> Result<Exit, Failure> {
+    match output.format {
+        Format::Json => output.json(report)?,
+        Format::Text | Format::Cosign => output.text(&report.text())?,
+    }
+    Ok(Exit::Success)
+}
+
+/// A path as a YAML scalar: plain where nothing in it means anything to YAML, else in JSON's quotes, which YAML reads.
+fn yaml_string(text: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "/._-".contains(character);
+    if text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/' || first == '.')
+        && text.chars().all(plain)
+    {
+        return text.to_owned();
+    }
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn must_not_break_the_yaml_that_is_shown() {
+        assert_eq!(yaml_string("keys/release-2026.pub"), "keys/release-2026.pub");
+        for path in ["a: b.pub", "my key.pub", "{x}.pub", "#.pub", "a\"b", "-x.pub", "2026.pub"] {
+            assert_eq!(yaml_string(path), serde_json::to_string(path).unwrap(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The verbs. Each is one file: its arguments, what it does, and how the answer is told.
+
+mod completion;
+mod foreign;
+mod key;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Exit, Failure};
+use crate::hardening;
+use crate::key::SigningKeyError;
+use crate::output::{self, Format, Output};
+
+/// Sign container images, verify them, and explain what was found.
+///
+/// Every verb exits with 0 when it is done or the answer is allow; 10 when the image is unsigned; 11 when it is not
+/// there; 12 when there are signatures and none is acceptable; 14 for any other refusal; 20 when it could not be
+/// found out; 21 when a policy, a key or a setting cannot be used; 2 when the command line is wrong; 1 otherwise.
+#[derive(Debug, Parser)]
+#[command(name = "hallmark", version, arg_required_else_help = true, max_term_width = 110)]
+struct CommandLine {
+    /// The form of the answer on stdout
+    #[arg(short, long, global = true, value_enum, default_value = "text", value_name = "FORM")]
+    output: Format,
+
+    /// Tell more on stderr
+    #[arg(long, global = true)]
+    verbose: bool,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print the completion script of a shell
+    Completion(completion::Arguments),
+    /// Make, import and look at keys
+    #[command(subcommand)]
+    Key(key::Verb),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    hardening::harden();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let exit = run(arguments).unwrap_or_else(|failure| {
+        output::report(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
+    // Before anything can repeat an argument: a key itself where its name belongs.
+    if arguments.iter().any(|argument| argument.to_string_lossy().contains("-----BEGIN")) {
+        return Err(SigningKeyError::InlineKey.into());
+    }
+    let command_line = match CommandLine::try_parse_from(arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => return explain(&error),
+    };
+    if command_line.output == Format::Cosign {
+        return Err(Failure::new(Exit::Usage, "`-o cosign` is for `verify` only", "use `-o text` or `-o json`"));
+    }
+    let output = Output::new(command_line.output, command_line.verbose);
+    match command_line.verb {
+        Verb::Completion(arguments) => completion::run(&arguments, output),
+        Verb::Key(verb) => key::run(verb, output),
+    }
+}
+
+/// Help and version are answers; anything else is a mistake, and those that cosign's users make have a hint of their
+/// own.
+fn explain(error: &clap::Error) -> Result<Exit, Failure> {
+    if let Some(failure) = foreign::failure(error) {
+        return Err(failure);
+    }
+    let written = error.print();
+    match error.exit_code() {
+        0 => written.map(|()| Exit::Success).map_err(|error| Failure::output(&error)),
+        _ => Ok(Exit::Usage),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_says_what_it_does_and_shows_examples() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            let verbs: Vec<_> = command.get_subcommands().filter(|verb| verb.get_name() != "help").collect();
+            if verbs.is_empty() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("hallmark "), "{} has no example", command.get_name());
+            }
+            verbs.into_iter().for_each(check);
+        }
+        check(&CommandLine::command());
+    }
+}

@@ -1,0 +1,136 @@
+//! `hallmark key`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::run::hallmark;
+
+const PASSPHRASE: &[(&str, &str)] = &[("HALLMARK_PASSWORD", "correct horse")];
+
+fn testdata(name: &str) -> String {
+    format!("{}/testdata/keys/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_new_key_is_encrypted_and_shown_by_its_id_everywhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = hallmark(directory.path(), PASSPHRASE, &["key", "generate", "-o", "json"]).done().json();
+    assert_eq!(made["version"], "hallmark.dev/key/v1");
+    assert_eq!(made["kind"], "ECDSA P-256");
+    assert_eq!(made["files"], serde_json::json!({"private": "hallmark.key", "public": "hallmark.pub"}));
+    let id = made["keyId"].as_str().unwrap();
+    assert_eq!(id.len(), 64);
+
+    let private = fs::read_to_string(directory.path().join("hallmark.key")).unwrap();
+    assert!(private.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n"));
+    let mode = |name: &str| fs::metadata(directory.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("hallmark.key"), mode("hallmark.pub")), (0o600, 0o644));
+    assert_eq!(fs::read_to_string(directory.path().join("hallmark.pub")).unwrap(), made["publicKey"]);
+
+    let by_variable = [("COSIGN_PASSWORD", "correct horse"), ("KEY", private.as_str())];
+    for (variables, name) in [(PASSPHRASE, "hallmark.key"), (&[], "hallmark.pub"), (&by_variable, "env://KEY")] {
+        let shown = hallmark(directory.path(), variables, &["key", "inspect", name]).done();
+        assert!(shown.stdout.contains(id), "{}", shown.stdout);
+        let shown = hallmark(directory.path(), variables, &["key", "inspect", name, "-o", "json"]).done();
+        assert_eq!(shown.json()["keyId"], id);
+    }
+}
+
+#[test]
+fn the_text_can_be_pasted_into_a_policy() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(testdata("p256.pub"), directory.path().join("release.pub")).unwrap();
+    let shown = hallmark(directory.path(), &[], &["key", "inspect", "release.pub"]).done();
+    let id = hallmark(directory.path(), &[], &["key", "inspect", "release.pub", "-o", "json"]).json()["keyId"].clone();
+    let expected = format!(
+        "public ECDSA P-256 key\n  id       {}\n  public   release.pub\n\n\
+         To trust it, name it under `spec` of a trust policy:\n\n  authorities:\n    - name: release-team\n      keys:\n        \
+         - publicKey: {{file: release.pub}}\n",
+        id.as_str().unwrap()
+    );
+    assert_eq!(shown.stdout, expected);
+    assert_eq!(shown.stderr, "");
+}
+
+#[test]
+fn imported_keys_keep_their_id_whatever_form_they_had() {
+    let directory = tempfile::tempdir().unwrap();
+    let import = |key: &str, prefix: &str| {
+        let arguments = ["key", "import", "--key", key, "--output-key-prefix", prefix, "-o", "json"];
+        hallmark(directory.path(), PASSPHRASE, &arguments).done().json()["keyId"].clone()
+    };
+    let id = import(&testdata("p256-pkcs8.pem"), "pkcs8");
+    assert_eq!(import(&testdata("p256-sec1.pem"), "sec1"), id);
+    assert_eq!(import("pkcs8.key", "again"), id);
+}
+
+#[test]
+fn must_not_overwrite_a_key() {
+    let directory = tempfile::tempdir().unwrap();
+    for taken in ["hallmark.key", "hallmark.pub"] {
+        fs::write(directory.path().join(taken), "mine").unwrap();
+        let refused = hallmark(directory.path(), PASSPHRASE, &["key", "generate"]);
+        refused.refused(21, &format!("error: `{taken}` is there already"));
+        assert_eq!(names(directory.path()), [taken]);
+        assert_eq!(fs::read_to_string(directory.path().join(taken)).unwrap(), "mine");
+        fs::remove_file(directory.path().join(taken)).unwrap();
+    }
+}
+
+#[test]
+fn must_not_ask_or_make_a_key_without_a_terminal_or_a_passphrase() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = hallmark(directory.path(), &[], &["key", "generate"]);
+    refused.refused(21, "a passphrase is needed, and there is no terminal");
+    assert!(names(directory.path()).is_empty());
+    // Set to nothing is set: somebody has said so, as with cosign.
+    hallmark(directory.path(), &[("COSIGN_PASSWORD", "")], &["key", "generate"]).done();
+}
+
+#[test]
+fn must_not_repeat_a_secret_in_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = fs::read_to_string(testdata("p256-pkcs8.pem")).unwrap();
+    hallmark(directory.path(), PASSPHRASE, &["key", "generate"]).done();
+    let secret = plain.lines().nth(1).unwrap();
+    let environment = format!("env://{secret}");
+    for (variables, arguments, code) in [
+        (vec![("HALLMARK_PASSWORD", "wrong hunter2")], vec!["key", "inspect", "hallmark.key"], 21),
+        (vec![], vec!["key", "inspect", plain.as_str()], 2),
+        (vec![], vec!["key", "inspect", environment.as_str()], 2),
+        (vec![], vec!["key", "generate", "--password=hunter2"], 2),
+        (vec![], vec!["key", "generate", "--passphrase", "hunter2"], 2),
+        (vec![("KEY", "-----BEGIN PRIVATE KEY-----\nhunter2")], vec!["key", "inspect", "env://KEY"], 21),
+    ] {
+        let refused = hallmark(directory.path(), &variables, &arguments);
+        refused.refused(code, "error: ");
+        for leak in ["hunter2", secret] {
+            assert!(!refused.stderr.contains(leak), "{}", refused.stderr);
+        }
+    }
+}
+
+#[test]
+fn must_not_import_what_cannot_sign() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, message) in [
+        ("rsa-pkcs8.pem", "RSA keys are not supported"),
+        ("p384-sec1.pem", "ECDSA P-384 keys are not supported"),
+        ("ed25519-pkcs8.pem", "Ed25519 keys are not supported"),
+        ("p256-pkcs8-encrypted.pem", "an encrypted PKCS#8 key cannot be read"),
+        ("p256.pub", "this is a public key"),
+        ("missing.pem", "there is no such file or directory"),
+    ] {
+        let refused = hallmark(directory.path(), PASSPHRASE, &["key", "import", "--key", &testdata(name)]);
+        refused.refused(21, message);
+    }
+    assert!(names(directory.path()).is_empty());
+}

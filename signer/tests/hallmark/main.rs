@@ -1,0 +1,7 @@
+//! Transcripts of the `hallmark` command: what a user types, and what comes out.
+//!
+//! The program is run as it is shipped, with an environment of its own.
+
+mod command_line;
+mod key;
+mod run;
