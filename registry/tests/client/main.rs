@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic in a test, or in what sets one up, is a failed test")]
 
 mod attach;
+mod certificates;
 mod credentials;
 mod gather;
 mod scripted;
