@@ -1,0 +1,158 @@
+//! Debian's `docker-registry` (CNCF Distribution 2.8) on a loopback port: a real registry **without** the referrers API and
+//! without `OCI-Subject`, so that the fallback tag is used.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::peers::{Peer, peer};
+
+/// How long the registry may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Who may push and pull in a registry that was started with [`Access::Password`].
+pub(crate) const USER: &str = "robot";
+/// The password of [`USER`].
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// `USER:bcrypt(PASSWORD)`, cost 5, as a line of an htpasswd file.
+const HTPASSWD: &str = "robot:$2y$05$abcdefghijklmnopqrstuuFiPhXf1sVd3pCCRO.uVh34H/qI/ZsuS\n";
+
+/// Who may use the registry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody, for everything.
+    Anonymous,
+    /// [`USER`] with [`PASSWORD`], by HTTP Basic authentication.
+    Password,
+}
+
+/// A running registry with its own storage folder. Dropping it ends the process and deletes what was stored.
+pub(crate) struct DockerRegistry {
+    process: Child,
+    host: String,
+    // Dropped after the process has ended.
+    _folder: TempDir,
+    _peer: Peer,
+}
+
+impl DockerRegistry {
+    /// Starts a registry, or gives `None` after saying that it is left out.
+    pub(crate) fn start(access: Access) -> Option<Self> {
+        let peer = peer("docker-registry")?;
+        let folder = TempDir::new().unwrap();
+        let configuration = folder.path().join("config.yml");
+        std::fs::write(&configuration, configuration_text(access, &folder)).unwrap();
+
+        let mut process = peer
+            .command()
+            .arg("serve")
+            .arg(&configuration)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        let Some(host) = wait_for_listening(log) else {
+            let _ = process.kill();
+            let _ = process.wait();
+            panic!("docker-registry did not listen within {START_TIMEOUT:?}");
+        };
+        Some(Self { process, host, _folder: folder, _peer: peer })
+    }
+
+    /// `127.0.0.1:PORT`, as it stands in front of an image's name.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        // Nothing to be done where it has already ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The system chooses the port, so that no two tests fight over one; the log names it.
+fn configuration_text(access: Access, folder: &TempDir) -> String {
+    let storage = folder.path().join("storage");
+    let mut text = format!(
+        "version: 0.1\nlog: {{level: info, formatter: json}}\n\
+         storage: {{filesystem: {{rootdirectory: '{}'}}, delete: {{enabled: true}}}}\n\
+         http: {{addr: '127.0.0.1:0', secret: only-for-tests}}\n",
+        storage.display()
+    );
+    if access == Access::Password {
+        let htpasswd = folder.path().join("htpasswd");
+        std::fs::write(&htpasswd, HTPASSWD).unwrap();
+        writeln!(text, "auth: {{htpasswd: {{realm: hallmark-tests, path: '{}'}}}}", htpasswd.display()).unwrap();
+    }
+    text
+}
+
+/// Reads the log until it names the address, and goes on reading so that the registry never blocks on a full pipe.
+fn wait_for_listening(log: BufReader<std::process::ChildStderr>) -> Option<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            if let Some(address) = listening_address(&line) {
+                let _ = sender.send(address);
+            }
+        }
+    });
+    receiver.recv_timeout(START_TIMEOUT).ok()
+}
+
+fn listening_address(line: &str) -> Option<String> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let address = line["msg"].as_str()?.strip_prefix("listening on ")?;
+    Some(address.to_owned())
+}
+
+#[test]
+fn an_image_comes_back_as_it_was_pushed() {
+    let (Some(registry), Some(oras)) = (DockerRegistry::start(Access::Anonymous), peer("oras")) else { return };
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("hello.txt"), "hello").unwrap();
+    let image = format!("{}/first/app:1", registry.host());
+    let mut push = oras.command();
+    push.current_dir(folder.path()).args(["push", "--plain-http", &image, "hello.txt:text/plain"]);
+    oras.answer(&mut push).expect_success();
+
+    let blob = oras.run(["blob", "fetch", "--plain-http", "--output", "-", &blob_of(&oras, &image)]);
+    assert_eq!(blob, "hello");
+}
+
+#[test]
+fn a_registry_with_a_password_refuses_whoever_has_none() {
+    let (Some(registry), Some(oras)) = (DockerRegistry::start(Access::Password), peer("oras")) else { return };
+    let list = |extra: &[&str]| oras.ask([&["repo", "ls", "--plain-http", registry.host()], extra].concat());
+    let refused = list(&[]);
+    assert!(!refused.succeeded(), "{refused:?}");
+    let wrong = list(&["--username", USER, "--password", "wrong"]);
+    assert!(!wrong.succeeded(), "{wrong:?}");
+    list(&["--username", USER, "--password", PASSWORD]).expect_success();
+}
+
+#[test]
+fn a_registry_ends_with_its_test() {
+    let Some(registry) = DockerRegistry::start(Access::Anonymous) else { return };
+    let host = registry.host().to_owned();
+    assert!(std::net::TcpStream::connect(&host).is_ok());
+    drop(registry);
+    assert!(std::net::TcpStream::connect(&host).is_err());
+}
+
+/// `HOST/NAME@DIGEST` of the first layer.
+fn blob_of(oras: &Peer, image: &str) -> String {
+    let manifest: serde_json::Value =
+        serde_json::from_str(&oras.run(["manifest", "fetch", "--plain-http", image])).unwrap();
+    let digest = manifest["layers"][0]["digest"].as_str().unwrap();
+    format!("{}@{digest}", image.rsplit_once(':').unwrap().0)
+}

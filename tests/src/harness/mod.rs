@@ -1,0 +1,11 @@
+//! What the tests stand on: other programs, registries, keys.
+
+pub(crate) mod docker_registry;
+pub(crate) mod peers;
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}

@@ -1,1 +1,0 @@
-//! End-to-end, interoperability and attack tests of Hallmark.

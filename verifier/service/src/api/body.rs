@@ -1,0 +1,100 @@
+//! Reading a request's body: bounded in bytes, in time, and in what all bodies hold together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::problem::{Problem, ProblemKind};
+
+/// The unit in which the memory of all bodies is counted.
+const BLOCK_BYTES: usize = 16 * 1024;
+
+/// How many bytes the bodies of all requests may hold at one moment.
+#[derive(Clone)]
+pub struct BodyBudget(Arc<Semaphore>);
+
+impl BodyBudget {
+    /// A budget of so many bytes, rounded up to blocks of 16 KiB.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.div_ceil(BLOCK_BYTES).min(Semaphore::MAX_PERMITS))))
+    }
+}
+
+/// A body that was read, with its share of the budget.
+pub(super) struct ReadBody {
+    /// The bytes.
+    pub(super) bytes: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads a body of at most `limit` bytes within `timeout`.
+pub(super) async fn read_body(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    timeout: Duration,
+    budget: &BodyBudget,
+) -> Result<ReadBody, Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
+        let problem = Problem::new(ProblemKind::UnsupportedMediaType, "compressed bodies are not accepted");
+        return Err(problem.hint("send the body without `Content-Encoding`"));
+    }
+    match tokio::time::timeout(timeout, collect(body, limit, budget)).await {
+        Ok(result) => result,
+        Err(_elapsed) => {
+            let detail = format!("the body did not arrive within {} seconds", timeout.as_secs());
+            Err(Problem::new(ProblemKind::TooSlow, detail))
+        }
+    }
+}
+
+async fn collect(mut body: Body, limit: usize, budget: &BodyBudget) -> Result<ReadBody, Problem> {
+    let mut bytes = BytesMut::new();
+    let mut share: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Problem::new(ProblemKind::Malformed, format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len().saturating_add(data.len()) > limit {
+            return Err(too_large(limit));
+        }
+        let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = (bytes.len() + data.len()).div_ceil(BLOCK_BYTES).saturating_sub(held);
+        if missing > 0 {
+            let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+            let more = budget.0.clone().try_acquire_many_owned(missing).map_err(|_| overloaded())?;
+            match &mut share {
+                Some(share) => share.merge(more),
+                None => share = Some(more),
+            }
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(ReadBody { bytes: bytes.freeze(), _share: share })
+}
+
+/// Whether a request says that its body is JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = value.split(';').next().unwrap_or("").trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(ProblemKind::TooLarge, format!("bodies of up to {limit} bytes are accepted"))
+        .hint("split the request; the limit is the setting `limits.bodyBytes`")
+}
+
+fn overloaded() -> Problem {
+    Problem::new(ProblemKind::Overloaded, "the bodies of other requests fill the memory that is set aside for them")
+}

@@ -1,0 +1,59 @@
+//! `/livez`, `/readyz` and `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hallmark_policy::Timestamp;
+use serde::Serialize;
+
+use super::problem::{Problem, ProblemKind};
+use super::state::ApiState;
+use crate::verdict::PolicyInForce;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Readiness {
+    ready: bool,
+    draining: bool,
+    policies: Vec<PolicyInForce>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loaded_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_error: Option<PolicyError>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PolicyError {
+    at: Timestamp,
+    message: String,
+}
+
+/// The process answers.
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Whether verdicts can be given: 503 until a set of policies has been loaded, and while the service stops. A
+/// reload that failed does not make it unready, because the last good set is in force; but it is said here.
+pub(super) async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
+    let report = state.in_force.report();
+    let draining = state.is_draining();
+    let ready = report.loaded_at.is_some() && !draining;
+    let policy_error = report.failure.map(|failure| PolicyError { at: failure.at, message: failure.message });
+    let body = Readiness { ready, draining, policies: report.policies, loaded_at: report.loaded_at, policy_error };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+/// What a scraper reads.
+pub(super) async fn metrics(State(state): State<Arc<ApiState>>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match state.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => Problem::new(ProblemKind::Internal, "the metrics could not be written").into_response(),
+    }
+}

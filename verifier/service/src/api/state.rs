@@ -1,0 +1,54 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Semaphore;
+
+use super::body::BodyBudget;
+use crate::config::{Config, Limits};
+use crate::metrics::Metrics;
+use crate::session::InForce;
+
+/// What the handlers share.
+pub struct ApiState {
+    /// The trust policies in force.
+    pub in_force: Arc<InForce>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The bounds on requests.
+    pub limits: Limits,
+    /// Whether a namespace in `/v1/verdicts` is believed: the callers are authenticated, or the operator says so.
+    pub believe_namespaces: bool,
+    pub(super) requests: Semaphore,
+    pub(super) bodies: BodyBudget,
+    draining: AtomicBool,
+}
+
+impl ApiState {
+    /// The state of a service that starts.
+    #[must_use]
+    pub fn new(config: &Config, in_force: Arc<InForce>, metrics: Arc<Metrics>) -> Self {
+        let limits = config.limits.clone();
+        Self {
+            in_force,
+            metrics,
+            believe_namespaces: config.api.danger_believe_namespaces || config.api.tls.requires_client_certificates(),
+            requests: Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS)),
+            bodies: BodyBudget::new(limits.all_bodies_bytes.max(limits.body_bytes)),
+            limits,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on the service is not ready: it is about to stop.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the service is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

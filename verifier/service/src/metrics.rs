@@ -1,0 +1,238 @@
+//! The metrics of the service. No label ever takes a value from a request: endpoints, outcomes and codes are enums,
+//! and the names of policies come from the operator's own files.
+
+use hallmark_policy::{Code, Outcome};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::verdict::{ImageVerdict, PolicyInForce};
+
+/// An endpoint that gives verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `POST /v1/admission/validate`.
+    Admission,
+    /// `POST /v1/verdicts`.
+    Verdicts,
+}
+
+impl Endpoint {
+    /// The value of the label, and the word of the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admission => "admission",
+            Self::Verdicts => "verdicts",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    endpoint: &'static str,
+    outcome: &'static str,
+    admitted: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    endpoint: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    endpoint: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointLabels {
+    endpoint: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    name: String,
+    digest: String,
+}
+
+/// Everything that `/metrics` shows.
+pub struct Metrics {
+    registry: Registry,
+    verdicts: Family<VerdictLabels, Counter>,
+    reasons: Family<ReasonLabels, Counter>,
+    verdict_seconds: Family<EndpointLabels, Histogram, fn() -> Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<EndpointLabels, Histogram, fn() -> Histogram>,
+    shed: Family<EndpointLabels, Counter>,
+    connections_refused: Counter,
+    policy_loads: Family<ResultLabels, Counter>,
+    policy_current: Gauge,
+    policy_info: Family<PolicyLabels, Gauge>,
+    certificate_loads: Family<ResultLabels, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("hallmark"),
+            verdicts: Family::default(),
+            reasons: Family::default(),
+            verdict_seconds: Family::new_with_constructor(latencies),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(latencies),
+            shed: Family::default(),
+            connections_refused: Counter::default(),
+            policy_loads: Family::default(),
+            policy_current: Gauge::default(),
+            policy_info: Family::default(),
+            certificate_loads: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+/// From a warm verdict (under a millisecond) to the longest timeout of an API server (30 s).
+fn latencies() -> Histogram {
+    Histogram::new([0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("verdicts", "Verdicts about images", self.verdicts.clone());
+        registry.register("verdict_reasons", "Reasons of verdicts that do not allow", self.reasons.clone());
+        let help = "Time from the question about an image to its verdict";
+        registry.register_with_unit("verdict_duration", help, Unit::Seconds, self.verdict_seconds.clone());
+        registry.register("requests", "Requests by the status of their answer", self.requests.clone());
+        let help = "Time from the head of a request to its answer";
+        registry.register_with_unit("request_duration", help, Unit::Seconds, self.request_seconds.clone());
+        registry.register("requests_shed", "Requests turned away because of load", self.shed.clone());
+        let help = "Connections turned away because there are too many";
+        registry.register("connections_refused", help, self.connections_refused.clone());
+        registry.register("policy_loads", "Attempts to load the trust policies", self.policy_loads.clone());
+        let help = "1 when the trust policies in force are those in the files, 0 when the files do not load";
+        registry.register("policy_current", help, self.policy_current.clone());
+        registry.register("policy_info", "The trust policies in force", self.policy_info.clone());
+        registry.register("certificate_loads", "Attempts to load the TLS files", self.certificate_loads.clone());
+    }
+
+    /// Counts one verdict.
+    pub fn count_verdict(&self, endpoint: Endpoint, verdict: &ImageVerdict, seconds: f64) {
+        let endpoint = endpoint.as_str();
+        let outcome: Outcome = verdict.verdict;
+        let labels = VerdictLabels { endpoint, outcome: outcome.as_str(), admitted: verdict.admit };
+        self.verdicts.get_or_create(&labels).inc();
+        let mut codes: Vec<Code> = verdict.reasons.iter().map(|reason| reason.code).collect();
+        codes.sort();
+        codes.dedup();
+        for code in codes {
+            self.reasons.get_or_create(&ReasonLabels { endpoint, code: code.as_str() }).inc();
+        }
+        self.verdict_seconds.get_or_create(&EndpointLabels { endpoint }).observe(seconds);
+    }
+
+    /// Counts one answered request.
+    pub fn count_request(&self, endpoint: Endpoint, status: u16, seconds: f64) {
+        let endpoint = endpoint.as_str();
+        self.requests.get_or_create(&RequestLabels { endpoint, status }).inc();
+        self.request_seconds.get_or_create(&EndpointLabels { endpoint }).observe(seconds);
+    }
+
+    /// Counts a request that was turned away because of load.
+    pub fn count_shed(&self, endpoint: Endpoint) {
+        self.shed.get_or_create(&EndpointLabels { endpoint: endpoint.as_str() }).inc();
+    }
+
+    /// Counts a connection that was turned away.
+    pub fn count_refused_connection(&self) {
+        self.connections_refused.inc();
+    }
+
+    /// Counts a set of policies that came into force.
+    pub fn policies_loaded(&self, policies: &[PolicyInForce]) {
+        self.policy_loads.get_or_create(&ResultLabels { result: "success" }).inc();
+        self.policy_current.set(1);
+        self.policy_info.clear();
+        for PolicyInForce { name, digest } in policies {
+            self.policy_info.get_or_create(&PolicyLabels { name: name.clone(), digest: digest.clone() }).set(1);
+        }
+    }
+
+    /// Counts a set of policies that did not load.
+    pub fn policies_failed(&self) {
+        self.policy_loads.get_or_create(&ResultLabels { result: "failure" }).inc();
+        self.policy_current.set(0);
+    }
+
+    /// The files say again what is in force.
+    pub fn policies_confirmed(&self) {
+        self.policy_current.set(1);
+    }
+
+    /// Counts an attempt to load the TLS files.
+    pub fn count_certificate_load(&self, success: bool) {
+        let result = if success { "success" } else { "failure" };
+        self.certificate_loads.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// The text that a scraper reads (OpenMetrics 1.0).
+    ///
+    /// # Errors
+    /// When a metric cannot be written, which would be a bug.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Reason;
+    use hallmark_policy::Timestamp;
+
+    #[test]
+    fn no_request_makes_a_new_series() {
+        let metrics = Metrics::default();
+        for image in 0..1_000 {
+            let reason = Reason { code: Code::Unsigned, message: format!("{image}"), hint: String::new() };
+            let verdict = ImageVerdict::unanswered(format!("r.example/{image}"), Timestamp::UNIX_EPOCH, reason);
+            metrics.count_verdict(Endpoint::Admission, &verdict, 0.01);
+            metrics.count_request(Endpoint::Admission, 200, 0.01);
+        }
+        let text = metrics.encode().unwrap();
+        assert!(
+            text.contains(r#"hallmark_verdicts_total{endpoint="admission",outcome="deny",admitted="false"} 1000"#),
+            "{text}"
+        );
+        assert!(text.contains(r#"hallmark_verdict_reasons_total{endpoint="admission",code="unsigned"} 1000"#));
+        assert!(!text.contains("r.example"));
+        assert!(text.lines().count() < 80, "{text}");
+    }
+
+    #[test]
+    fn only_the_policies_in_force_are_shown() {
+        let metrics = Metrics::default();
+        let policy = |digest: &str| PolicyInForce { name: "production".into(), digest: digest.into() };
+        metrics.policies_loaded(&[policy("sha256:old")]);
+        metrics.policies_loaded(&[policy("sha256:new")]);
+        metrics.policies_failed();
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("sha256:new") && !text.contains("sha256:old"), "{text}");
+        assert!(text.contains("hallmark_policy_current 0"));
+        assert!(text.contains(r#"hallmark_policy_loads_total{result="failure"} 1"#));
+    }
+}
