@@ -209,7 +209,7 @@ fn inspect_shows_a_tree_and_what_a_key_makes_of_it() {
     let (image, digest) = registry.push("team/app:1.4");
     sign(keys.path(), &[&image]).done();
     let shown = hallmark(keys.path(), &[], &["inspect", &image]).done();
-    for words in [&digest, "referrers-api", "signature-tag", "nothing there", "sigstore-bundle", "not verified"] {
+    for words in [&digest, "referrers-api", "signature-tag", "nothing there", "sigstore-bundle", "nothing is verified yet"] {
         assert!(shown.stdout.contains(words), "{words}: {}", shown.stdout);
     }
     let judged = |key: &str| hallmark(keys.path(), &[], &["inspect", "--key", key, &image, "-o", "json"]).done().json();
