@@ -114,7 +114,10 @@ impl EvidenceReport {
             artifact.tell(&mut text, index + 1 == self.artifacts.len());
         }
         if !self.judged && self.artifacts.iter().any(|artifact| !artifact.signatures.is_empty()) {
-            text.styled(Style::Faint, "nothing is verified yet: give `--key` or `--policy` to `hallmark inspect` or `verify`");
+            text.styled(
+                Style::Faint,
+                "nothing is verified yet: give `--key` or `--policy` to `hallmark inspect` or `verify`",
+            );
         }
         self.tell_unknown(&mut text);
         text

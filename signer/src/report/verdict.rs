@@ -201,7 +201,8 @@ impl ImageVerdict {
         if self.outcome == Outcome::Allow {
             match self.rejected.len() {
                 0 => {}
-                1 => text.styled(Style::Faint, "  besides   1 signature that does not count; `hallmark inspect` shows it"),
+                1 => text
+                    .styled(Style::Faint, "  besides   1 signature that does not count; `hallmark inspect` shows it"),
                 count => text.styled(
                     Style::Faint,
                     format!("  besides   {count} signatures that do not count; `hallmark inspect` shows them"),
