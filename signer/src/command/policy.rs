@@ -108,7 +108,7 @@ fn explain_image(arguments: &ExplainArguments, output: Output) -> Result<Exit, F
     let decoded = match &arguments.evidence {
         Some(folder) => verify::recorded(folder)?,
         None => {
-            let pipeline = arguments.registry.pipeline(std::slice::from_ref(&image))?;
+            let pipeline = arguments.registry.pipeline(std::slice::from_ref(&image), output)?;
             let deadline = arguments.registry.deadline();
             DecodedEvidence::new(registry_access::wait(pipeline.evidence(&image, deadline))?)
         }

@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let key = reference.unlock()?;
     output.detail(&format!("signing with key {}", key.public().id()));
     let job = Job {
-        registry: arguments.registry.registry(&images)?,
+        registry: arguments.registry.registry(&images, output)?,
         clock: registry_access::clock(),
         trust: TrustSnapshot::for_keys(vec![key.public().clone()]),
         key,

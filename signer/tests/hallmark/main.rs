@@ -3,7 +3,10 @@
 //! The program is run as it is shipped, with an environment of its own.
 
 mod command_line;
+#[cfg(feature = "demo")]
+mod demo;
 mod key;
 mod registry;
 mod run;
+mod shapes;
 mod sign_and_verify;

@@ -47,15 +47,14 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         Format::Text | Format::Cosign => {}
     }
     if arguments.keep {
-        stage.wait_for_interrupt()?;
+        stage.wait_for_interrupt();
     }
     Ok(exit)
 }
 
 fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     let host = stage.registry_host();
-    let [signed, unsigned, tampered] =
-        ["signed", "unsigned", "tampered"].map(|name| format!("{host}/demo/{name}:1"));
+    let [signed, unsigned, tampered] = ["signed", "unsigned", "tampered"].map(|name| format!("{host}/demo/{name}:1"));
     story.tell(&format!("An OCI registry listens on {host}. Three small images are pushed to it."))?;
     for image in [&signed, &unsigned, &tampered] {
         stage.push(image, "as it was built")?;
@@ -83,13 +82,18 @@ fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     story.show_command("hallmark-verifier --config verifier.yaml &", "")?;
 
     story.tell("The service is asked for verdicts.")?;
-    let expected = [(&signed, "allow", None), (&unsigned, "deny", Some("unsigned")), (&tampered, "deny", Some("digest-mismatch"))];
+    let expected =
+        [(&signed, "allow", None), (&unsigned, "deny", Some("unsigned")), (&tampered, "deny", Some("digest-mismatch"))];
     let mut exit = Exit::Success;
     for (image, verdict, code) in expected {
         let question = json!({"images": [image]}).to_string();
         let answer = ask::verdict(service, &question)?;
-        let shown = serde_json::to_string_pretty(&answer).unwrap_or_default();
-        story.show_command(&format!("curl -s http://{service}/v1/verdicts --json '{question}'"), &shown)?;
+        // Sorted and indented, as `jq -S` does it.
+        let shown = serde_json::to_string_pretty(&answer["images"][0]).unwrap_or_default();
+        story.show_command(
+            &format!("curl -s http://{service}/v1/verdicts --json '{question}' | jq -S '.images[0]'"),
+            &shown,
+        )?;
         let found = answer.pointer("/images/0/reasons").and_then(serde_json::Value::as_array);
         let has_code = code.is_none_or(|code| found.is_some_and(|all| all.iter().any(|reason| reason["code"] == code)));
         if answer["verdict"] != verdict || !has_code {
