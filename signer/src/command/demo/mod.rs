@@ -7,9 +7,11 @@ mod ask;
 mod stage;
 mod story;
 
+use std::net::SocketAddr;
+
 use hallmark_policy::image::ImageReference;
 use hallmark_registry::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::stage::Stage;
 use self::story::Story;
@@ -85,18 +87,8 @@ fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     let expected =
         [(&signed, "allow", None), (&unsigned, "deny", Some("unsigned")), (&tampered, "deny", Some("digest-mismatch"))];
     let mut exit = Exit::Success;
-    for (image, verdict, code) in expected {
-        let question = json!({"images": [image]}).to_string();
-        let answer = ask::verdict(service, &question)?;
-        // Sorted and indented, as `jq -S` does it.
-        let shown = serde_json::to_string_pretty(&answer["images"][0]).unwrap_or_default();
-        story.show_command(
-            &format!("curl -s http://{service}/v1/verdicts --json '{question}' | jq -S '.images[0]'"),
-            &shown,
-        )?;
-        let found = answer.pointer("/images/0/reasons").and_then(serde_json::Value::as_array);
-        let has_code = code.is_none_or(|code| found.is_some_and(|all| all.iter().any(|reason| reason["code"] == code)));
-        if answer["verdict"] != verdict || !has_code {
+    for (image, verdict, reason) in expected {
+        if !ask_about(service, image, story)?.is(verdict, reason) {
             exit = Exit::Unexpected;
         }
     }
@@ -105,6 +97,31 @@ fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     stage.hallmark(story, &["verify", "--policy", "policy.yaml", &signed])?;
     stage.hallmark(story, &["verify", "--policy", "policy.yaml", &tampered])?;
     Ok(exit)
+}
+
+/// Asks the service about one image, and shows what it answers.
+fn ask_about(service: SocketAddr, image: &str, story: &mut Story) -> Result<ImageAnswer, Failure> {
+    let question = json!({"images": [image]}).to_string();
+    let answer = ask::verdict(service, &question)?;
+    let answer = answer.pointer("/images/0").cloned().unwrap_or_default();
+    // Sorted and indented, as `jq -S` does it.
+    let shown = serde_json::to_string_pretty(&answer).unwrap_or_default();
+    story.show_command(
+        &format!("curl -s http://{service}/v1/verdicts --json '{question}' | jq -S '.images[0]'"),
+        &shown,
+    )?;
+    Ok(ImageAnswer(answer))
+}
+
+/// What the service says about one image.
+struct ImageAnswer(Value);
+
+impl ImageAnswer {
+    /// Whether it is what the demonstration is about to show.
+    fn is(&self, verdict: &str, reason: Option<&str>) -> bool {
+        let text = |pointer| self.0.pointer(pointer).and_then(Value::as_str);
+        text("/verdict") == Some(verdict) && text("/reasons/0/code") == reason
+    }
 }
 
 /// What an attacker with push access would do.
