@@ -69,9 +69,10 @@ fn kind_of(text: &str) -> String {
     let mut replaced = String::new();
     let mut rest = text;
     while let Some(at) = rest.as_bytes().windows(64).position(|window| window.iter().all(u8::is_ascii_hexdigit)) {
-        replaced.push_str(&rest[..at]);
+        let (before, hex) = rest.split_at(at);
+        replaced.push_str(before);
         replaced.push_str("HEX");
-        rest = &rest[at + 64..];
+        rest = hex.split_at(64).1;
     }
     replaced + rest
 }
