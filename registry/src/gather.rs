@@ -12,8 +12,8 @@ use hallmark_policy::Code;
 use hallmark_policy::evidence::{Evidence, Fault, Observation, Place, PlaceReport, Retrieval};
 use hallmark_policy::image::{Content, Digest, ImageReference, Manifest, PinnedImage};
 use hallmark_policy::limits::{MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
+use hallmark_policy::signature::may_be_signature;
 
-use crate::layers::candidates;
 use crate::listing::Listing;
 use crate::read::{Answer, ManifestName, Problem, contradiction, is_manifest_type};
 use crate::registry::Shared;
@@ -130,7 +130,8 @@ impl Shared {
             .collect();
         let mut wanted = Wanted::default();
         for manifest in &manifests {
-            for (index, layer) in candidates(manifest).enumerate() {
+            let candidates = manifest.layers.iter().filter(|layer| may_be_signature(manifest, layer));
+            for (index, layer) in candidates.enumerate() {
                 if index >= MAX_SIGNATURES {
                     let detail = format!("it comes after {MAX_SIGNATURES} other layers of its manifest");
                     settle(items, layer.digest, limit_exceeded(detail));

@@ -10,7 +10,6 @@ mod configuration;
 mod credentials;
 mod endpoint;
 mod gather;
-mod layers;
 mod link;
 mod listing;
 mod push;

@@ -77,8 +77,10 @@ impl Registry {
     ///
     /// What is not known at the deadline is unknown in the evidence; what was found until then is in it.
     ///
-    /// A manifest that a place lists always has an item. A layer has one when it may be a signature: by its own media
-    /// type or its manifest's, or because both are generic.
+    /// A manifest that a place lists always has an item, and so has every layer of it that
+    /// [`may_be_signature`](hallmark_policy::signature::may_be_signature) says so of, up to
+    /// [`MAX_SIGNATURES`](hallmark_policy::limits::MAX_SIGNATURES) in one manifest. An item that has the digest of
+    /// several is fetched once.
     pub async fn gather(&self, image: &ImageReference, deadline: Instant) -> Evidence {
         self.shared.gather(image, deadline).await
     }

@@ -4,3 +4,4 @@
 mod harness;
 
 mod deploy_manifests;
+mod example_keys;

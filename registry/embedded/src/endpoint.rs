@@ -43,6 +43,17 @@ impl Endpoint {
             _ => Err(Refusal::NoSuchEndpoint),
         }
     }
+
+    /// The methods that the endpoint has, as the `Allow` header lists them.
+    pub(crate) fn methods(&self) -> &'static str {
+        match self {
+            Self::Blob(..) => "GET, HEAD, DELETE",
+            Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
+            Self::Referrers(..) | Self::Tags(_) => "GET, HEAD",
+            Self::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+            Self::Uploads(_) => "POST",
+        }
+    }
 }
 
 /// Parses a digest that a client sent.

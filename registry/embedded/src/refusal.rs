@@ -36,8 +36,13 @@ pub(crate) enum Refusal {
     #[error("manifest `{0}` is not known in this repository")]
     ManifestUnknown(String),
     /// The endpoint does not have this method.
-    #[error("this endpoint does not have the method `{0}`")]
-    MethodUnsupported(String),
+    #[error("this endpoint does not have the method `{method}`")]
+    MethodUnsupported {
+        /// What the client sent.
+        method: String,
+        /// What it could have sent.
+        allowed: &'static str,
+    },
     /// The repository's name does not follow the grammar.
     #[error("`{0}` is not a valid repository name")]
     NameInvalid(String),
@@ -83,7 +88,7 @@ impl Refusal {
             Self::ManifestBlobUnknown(_) => (StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN"),
             Self::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, "MANIFEST_INVALID"),
             Self::ManifestUnknown(_) => (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
-            Self::MethodUnsupported(_) => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
+            Self::MethodUnsupported { .. } => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
             Self::NameInvalid(_) => (StatusCode::BAD_REQUEST, "NAME_INVALID"),
             Self::NameUnknown(_) => (StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
             Self::NoSuchEndpoint => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
@@ -99,6 +104,7 @@ impl Refusal {
 
     fn headers(&self) -> Vec<(HeaderName, String)> {
         match self {
+            Self::MethodUnsupported { allowed, .. } => vec![(header::ALLOW, (*allowed).to_owned())],
             Self::OutOfOrder { received, location } => {
                 vec![(header::LOCATION, location.clone()), (header::RANGE, uploaded_range(*received))]
             }

@@ -35,7 +35,7 @@ async fn the_base_says_that_the_registry_is_one() {
 #[tokio::test]
 async fn names_and_digests_that_are_malformed_are_refused() {
     on_both(async |server| {
-        for name in ["UPPER", "a..b", "a___b", "-a", "a/_blobs", "%2e%2e/a", "a%00", "é", &"a".repeat(256)] {
+        for name in ["UPPER", "a..b", "a___b", "-a", "a/_blobs", "..%2fa", "a%00", "é", &"a".repeat(256)] {
             let answer = server.get(&format!("/v2/{name}/tags/list")).await;
             answer.refused(400, "NAME_INVALID");
         }
@@ -518,7 +518,8 @@ async fn tags_manifests_and_blobs_are_deleted() {
         delete(&format!("/v2/a/{blob}")).await.refused(404, "BLOB_UNKNOWN");
         server.get(&format!("/v2/a/{blob}")).await.refused(404, "BLOB_UNKNOWN");
         assert_eq!(server.get(&format!("/v2/b/{blob}")).await.has(200).body, b"{}");
-        delete("/v2/a/tags/list").await.refused(405, "UNSUPPORTED");
+        let answer = delete("/v2/a/tags/list").await;
+        answer.header("allow", "GET, HEAD").refused(405, "UNSUPPORTED");
     })
     .await;
 }
@@ -633,7 +634,7 @@ async fn an_upload_that_breaks_off_leaves_nothing_and_can_go_on() {
         server.send_raw_and_hang_up(request.as_bytes()).await;
         // The next request waits for the broken one to be over, then sees what arrived of it.
         let status: Answer = server.get(&begun.location()).await.has(204);
-        let received: usize = status.headers["range"].to_str().unwrap()[2..].parse().unwrap();
+        let received: usize = status.headers["range"].to_str().unwrap().strip_prefix("0-").unwrap().parse().unwrap();
         let (rest, digest) = if received == 3 { ("efgh", "abcdefgh") } else { ("abcdefgh", "abcdefgh") };
         let finish = with_digest(&begun.location(), &Digest::of(digest.as_bytes()));
         server.send(Method::PUT, &finish, &[], rest.as_bytes()).await.has(201);

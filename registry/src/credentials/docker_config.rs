@@ -71,6 +71,10 @@ struct AuthEntry {
 impl DockerConfig {
     /// Parses a file. The problem never repeats content, which may be secret.
     pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Self, String> {
+        // Without this, a JSON array would be read as the fields of the document in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err("it is not a JSON object".to_owned());
+        }
         let document: Document = serde_json::from_slice(bytes)
             .map_err(|error| format!("line {}, column {}: not the expected JSON", error.line(), error.column()))?;
         let auths = document.auths.unwrap_or_default();

@@ -47,7 +47,7 @@ fn schemes(value: &str) -> Vec<(String, Parameters)> {
     let mut rest = value;
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
-        let end = rest.find(|c: char| matches!(c, ' ' | '\t' | ',' | '=' | '"')).unwrap_or(rest.len());
+        let end = rest.find([' ', '\t', ',', '=', '"']).unwrap_or(rest.len());
         let Some((word, after)) = rest.split_at_checked(end) else { return challenges };
         if word.is_empty() {
             return challenges;

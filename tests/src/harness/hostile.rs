@@ -237,11 +237,11 @@ async fn act_on(act: Act, method: Method, request: Request, next: Next) -> Respo
         Act::Endless => {
             let mut response = next.run(request).await;
             response.headers_mut().remove(header::CONTENT_LENGTH);
-            response.map(|_| Body::from_stream(stream::repeat(Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 65536])))))
+            response.map(|_| {
+                Body::from_stream(stream::repeat(Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b' '; 65536]))))
+            })
         }
-        Act::Redirect(location) => {
-            (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
-        }
+        Act::Redirect(location) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response(),
         Act::Slow(duration) => {
             tokio::time::sleep(duration).await;
             next.run(request).await
@@ -348,7 +348,7 @@ fn needed_scope(method: &Method, path: &str) -> Option<(String, &'static str)> {
     let path = path.strip_prefix("/v2/")?;
     let end = ["/manifests/", "/blobs/", "/referrers/", "/tags/"].iter().filter_map(|kind| path.rfind(kind)).min()?;
     let action = if matches!(*method, Method::GET | Method::HEAD) { "pull" } else { "push" };
-    Some((path[..end].to_owned(), action))
+    Some((path.get(..end)?.to_owned(), action))
 }
 
 fn basic(user: &str, password: &str) -> String {
@@ -409,8 +409,11 @@ async fn truncate(response: Response) -> Response {
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let half = bytes.slice(..bytes.len() / 2);
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-    // The error after the first half makes the server close the connection.
-    let broken = stream::once(async { Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)) });
+    // The error after the first half makes the server close the connection; the pause lets it send that half before.
+    let broken = stream::once(async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
     Response::from_parts(parts, Body::from_stream(stream::once(async { Ok(half) }).chain(broken)))
 }
 

@@ -21,9 +21,8 @@ use tower::ServiceExt as _;
 
 use super::hostile::{self, CloseConnection, Fault, Hostility, Logged, Switches};
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-});
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
 
 /// How a test's registry begins.
 #[derive(Debug)]
@@ -152,7 +151,13 @@ impl TestRegistry {
 
     /// Pushes the bytes of a manifest under a tag or a digest. What the registry would refuse can be served all the same
     /// with [`hostile::Act::Answer`].
-    pub(crate) fn push_raw_manifest(&self, repository: &str, reference: &str, media_type: &str, bytes: &[u8]) -> Digest {
+    pub(crate) fn push_raw_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Digest {
         let path = format!("/v2/{repository}/manifests/{reference}");
         let answer = self.direct(Method::PUT, &path, &[("content-type", media_type)], bytes);
         assert_eq!(answer.status, 201, "{path}: {}", String::from_utf8_lossy(&answer.body));

@@ -4,9 +4,9 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 
-use super::{CONTENT_DIGEST, Call, OCI_SUBJECT, announced_length, content, empty, text};
+use super::{CONTENT_DIGEST, Call, OCI_SUBJECT, content, empty, text};
 use crate::endpoint::{Name, Reference};
 use crate::refusal::Refusal;
 use crate::store::PushedManifest;
@@ -25,7 +25,7 @@ pub(super) async fn pull(call: Call, name: Name, reference: Reference) -> Result
 }
 
 pub(super) async fn push(call: Call, name: Name, reference: Reference) -> Result<Response, Refusal> {
-    let bytes = receive(&call.headers, call.body, call.store.limits.max_manifest_bytes).await?;
+    let bytes = receive(call.body, call.store.limits.max_manifest_bytes).await?;
     let content_type = text(&call.headers, &header::CONTENT_TYPE).and_then(media_type);
     let target = name.clone();
     let pushed = PushedManifest { reference, content_type, bytes };
@@ -47,18 +47,15 @@ fn media_type(header: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-async fn receive(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let limit_bytes = u64::try_from(limit).unwrap_or(u64::MAX);
-    let too_large = || Refusal::SizeInvalid(limit_bytes);
-    if announced_length(headers).is_some_and(|announced| announced > limit_bytes) {
-        return Err(too_large());
-    }
+/// Reads up to the limit, whatever length the body announces: a client that is refused before it sent anything may never
+/// see the answer.
+async fn receive(body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Refusal::ManifestInvalid("the body ended early".to_owned()))?;
         if bytes.len().saturating_add(chunk.len()) > limit {
-            return Err(too_large());
+            return Err(Refusal::SizeInvalid(u64::try_from(limit).unwrap_or(u64::MAX)));
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -48,7 +48,7 @@ async fn version(method: Method) -> Response {
             let headers = [(API_VERSION, "registry/2.0"), (header::CONTENT_TYPE, "application/json")];
             (headers, "{}").into_response()
         }
-        other => Refusal::MethodUnsupported(other.to_string()).into_response(),
+        other => Refusal::MethodUnsupported { method: other.to_string(), allowed: "GET, HEAD" }.into_response(),
     }
 }
 
@@ -102,7 +102,9 @@ async fn route(endpoint: Endpoint, call: Call) -> Result<Response, Refusal> {
         (Endpoint::Upload(name, id), "PUT") => uploads::finish(call, name, id).await,                          // end-6
         (Endpoint::Upload(name, id), "DELETE") => uploads::cancel(call, name, id).await,                       // end-14
         (Endpoint::Uploads(name), "POST") => uploads::begin(call, name).await, // end-4, end-11
-        (_, method) => Err(Refusal::MethodUnsupported(method.to_owned())),
+        (endpoint, _) => {
+            Err(Refusal::MethodUnsupported { method: call.method.to_string(), allowed: endpoint.methods() })
+        }
     }
 }
 

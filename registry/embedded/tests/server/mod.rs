@@ -8,7 +8,7 @@ use hallmark_policy::image::{Descriptor, Digest, Manifest, media_type};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -75,11 +75,12 @@ impl Server {
         Answer { what, status, headers, body: response.bytes().await.unwrap().to_vec() }
     }
 
-    /// Sends the beginning of a request and closes the connection.
+    /// Sends the beginning of a request, closes the connection, and waits until the registry has noticed.
     pub(crate) async fn send_raw_and_hang_up(&self, bytes: &[u8]) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         stream.shutdown().await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
     }
 
     pub(crate) async fn push_blob(&self, name: &str, bytes: &[u8]) -> Digest {

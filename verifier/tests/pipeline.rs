@@ -1,0 +1,235 @@
+//! The pipeline over a source of evidence that counts, fails and stalls on demand.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
+use hallmark_policy::evidence::{Cause, Evidence, Observation, Place, PlaceReport, Retrieval};
+use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, Manifest, media_type};
+use hallmark_policy::signature::{Format, Statement};
+use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
+use hallmark_policy::verdict::{Question, Verdict};
+use hallmark_policy::verify::PublicKey;
+use hallmark_policy::{Code, Outcome, Timestamp};
+use hallmark_verifier::{EvidenceLimits, EvidenceSource, Pipeline};
+use p256::ecdsa::signature::Signer as _;
+use p256::pkcs8::EncodePublicKey as _;
+
+const TAGGED: &str = "r.example/team/app:1";
+
+/// What the one image of the registry is, and how the registry behaves.
+struct Source {
+    image: Mutex<Digest>,
+    signed: Mutex<Vec<Digest>>,
+    failing: Mutex<Option<Code>>,
+    delay: Duration,
+    resolved: AtomicUsize,
+    gathered: AtomicUsize,
+}
+
+fn key() -> p256::ecdsa::SigningKey {
+    p256::ecdsa::SigningKey::from_slice(&[1; 32]).unwrap()
+}
+
+fn public(key: &p256::ecdsa::SigningKey) -> PublicKey {
+    PublicKey::from_spki(key.verifying_key().to_public_key_der().unwrap().as_bytes()).unwrap()
+}
+
+fn now() -> Timestamp {
+    "2026-11-23T09:00:00Z".parse().unwrap()
+}
+
+impl Source {
+    fn new(delay: Duration) -> Arc<Self> {
+        let image = Digest::of(b"image");
+        Arc::new(Self {
+            image: Mutex::new(image),
+            signed: Mutex::new(vec![image]),
+            failing: Mutex::new(None),
+            delay,
+            resolved: AtomicUsize::new(0),
+            gathered: AtomicUsize::new(0),
+        })
+    }
+
+    fn requests(&self) -> (usize, usize) {
+        (self.resolved.load(Ordering::SeqCst), self.gathered.load(Ordering::SeqCst))
+    }
+
+    fn evidence(&self, image: &ImageReference) -> Evidence {
+        let digest = image.digest().unwrap();
+        let cause = self.failing.lock().unwrap().map(|code| Cause::new(code, "on purpose"));
+        let report = |place, manifests| PlaceReport { place, observed_at: now(), manifests, truncated: false };
+        let mut items = BTreeMap::new();
+        let mut found = Observation::Absent;
+        if self.signed.lock().unwrap().contains(&digest) {
+            let unsigned = Statement::about(image, &image.pin(digest), BTreeMap::new());
+            let unsigned = unsigned.unsigned(Format::SigstoreBundle).unwrap();
+            let signature: p256::ecdsa::Signature = key().sign(unsigned.message());
+            let bundle = unsigned.encode(&public(&key()), signature.to_der().as_bytes());
+            let layer = Descriptor::of(media_type::SIGSTORE_BUNDLE, bundle.blob());
+            let mut manifest = Manifest::new(Descriptor::of(media_type::OCI_EMPTY, b"{}"), vec![layer]);
+            let mut subject = Descriptor::of(media_type::OCI_MANIFEST, b"");
+            subject.digest = digest;
+            manifest.subject = Some(subject);
+            let contents = [manifest.encode(), bundle.blob().to_vec()].map(Content::named_by_itself);
+            found = Observation::Found(vec![contents[0].digest()]);
+            items.extend(contents.map(|content| (content.digest(), Retrieval::Content(content))));
+        }
+        Evidence {
+            image: image.clone(),
+            gathered_at: now(),
+            resolution: Observation::Found(digest),
+            places: vec![
+                report(Place::ReferrersApi, cause.map_or(found, Observation::Unknown)),
+                report(Place::FallbackTag, Observation::Absent),
+                report(Place::SignatureTag, Observation::Absent),
+            ],
+            items,
+        }
+    }
+}
+
+impl EvidenceSource for Source {
+    fn resolve<'a>(&'a self, _: &'a ImageReference) -> BoxFuture<'a, Observation<Digest>> {
+        self.resolved.fetch_add(1, Ordering::SeqCst);
+        async { Observation::Found(*self.image.lock().unwrap()) }.boxed()
+    }
+
+    fn gather<'a>(&'a self, image: &'a ImageReference, _: Instant) -> BoxFuture<'a, Evidence> {
+        self.gathered.fetch_add(1, Ordering::SeqCst);
+        async move {
+            tokio::time::sleep(self.delay).await;
+            self.evidence(image)
+        }
+        .boxed()
+    }
+}
+
+fn pipeline(source: &Arc<Source>) -> Pipeline {
+    Pipeline::new(Arc::clone(source) as _, Arc::new(now), EvidenceLimits::STANDARD)
+}
+
+fn trusting(key: &p256::ecdsa::SigningKey) -> TrustSnapshot {
+    TrustSnapshot::for_keys(vec![public(key)])
+}
+
+async fn ask(pipeline: &Pipeline, trust: &TrustSnapshot, image: &str, within: Duration) -> Verdict {
+    pipeline.verdict(trust, &Question::about(image.parse().unwrap()), Instant::now() + within).await
+}
+
+const LONG: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn f01_a_key_that_left_the_policy_counts_no_more_on_the_next_question() {
+    let source = Source::new(Duration::ZERO);
+    let pipeline = pipeline(&source);
+    let image = format!("r.example/team/app@{}", Digest::of(b"image"));
+    let verdict = ask(&pipeline, &trusting(&key()), &image, LONG).await;
+    assert_eq!(verdict.outcome(), Outcome::Allow);
+    assert_eq!(source.requests(), (0, 1));
+    assert_eq!(ask(&pipeline, &trusting(&key()), &image, LONG).await.outcome(), Outcome::Allow);
+    assert_eq!(source.requests(), (0, 1), "a warm allow by digest asks no registry");
+    let other = p256::ecdsa::SigningKey::from_slice(&[2; 32]).unwrap();
+    assert_eq!(ask(&pipeline, &trusting(&other), &image, LONG).await.outcome(), Outcome::Deny);
+    assert_eq!(ask(&pipeline, &trusting(&key()), &image, LONG).await.outcome(), Outcome::Allow);
+}
+
+#[tokio::test]
+async fn f02_must_not_answer_for_a_tag_that_has_moved() {
+    let source = Source::new(Duration::ZERO);
+    let pipeline = pipeline(&source);
+    assert_eq!(ask(&pipeline, &trusting(&key()), TAGGED, LONG).await.outcome(), Outcome::Allow);
+    assert_eq!(ask(&pipeline, &trusting(&key()), TAGGED, LONG).await.outcome(), Outcome::Allow);
+    assert_eq!(source.requests(), (2, 1), "the tag is resolved each time, the evidence is kept");
+    *source.image.lock().unwrap() = Digest::of(b"moved");
+    let verdict = ask(&pipeline, &trusting(&key()), TAGGED, LONG).await;
+    assert_eq!(verdict.reasons()[0].code, Code::Unsigned);
+    assert_eq!(verdict.pinned().unwrap().digest, Digest::of(b"moved"));
+}
+
+#[tokio::test]
+async fn must_not_deny_by_old_evidence() {
+    let source = Source::new(Duration::ZERO);
+    let signed = std::mem::take(&mut *source.signed.lock().unwrap());
+    let pipeline = pipeline(&source);
+    assert_eq!(ask(&pipeline, &trusting(&key()), TAGGED, LONG).await.outcome(), Outcome::Deny);
+    *source.signed.lock().unwrap() = signed;
+    assert_eq!(ask(&pipeline, &trusting(&key()), TAGGED, LONG).await.outcome(), Outcome::Allow);
+}
+
+#[tokio::test]
+async fn must_not_remember_a_failure_as_an_absence() {
+    let source = Source::new(Duration::ZERO);
+    *source.failing.lock().unwrap() = Some(Code::RegistryThrottled);
+    let pipeline = pipeline(&source);
+    let verdict = ask(&pipeline, &trusting(&key()), TAGGED, LONG).await;
+    assert_eq!(verdict.reasons()[0].code, Code::RegistryThrottled);
+    *source.failing.lock().unwrap() = None;
+    assert_eq!(ask(&pipeline, &trusting(&key()), TAGGED, LONG).await.outcome(), Outcome::Allow);
+}
+
+#[tokio::test]
+async fn w13_must_not_answer_late_and_the_work_goes_on_for_the_next_asker() {
+    let source = Source::new(Duration::from_millis(200));
+    let pipeline = pipeline(&source);
+    let started = Instant::now();
+    let verdict = ask(&pipeline, &trusting(&key()), TAGGED, Duration::from_millis(30)).await;
+    assert!(started.elapsed() < Duration::from_millis(150), "{:?}", started.elapsed());
+    assert_eq!(verdict.reasons()[0].code, Code::DeadlineExceeded);
+    assert!(!verdict.admit());
+    assert_eq!(ask(&pipeline, &trusting(&key()), TAGGED, LONG).await.outcome(), Outcome::Allow);
+    assert_eq!(source.requests().1, 1, "the second asker found the work of the first");
+}
+
+#[tokio::test]
+async fn r13_a_thousand_equal_questions_share_one_fetch() {
+    let source = Source::new(Duration::from_millis(50));
+    let pipeline = pipeline(&source);
+    let trust = trusting(&key());
+    let verdicts = join_all((0..1000).map(|_| ask(&pipeline, &trust, TAGGED, LONG))).await;
+    assert!(verdicts.iter().all(|verdict| verdict.outcome() == Outcome::Allow));
+    let (resolved, gathered) = source.requests();
+    assert_eq!(gathered, 1);
+    assert!(resolved < 20, "{resolved} resolutions");
+}
+
+#[tokio::test]
+async fn p01_must_not_ask_any_registry_about_an_image_that_no_rule_covers() {
+    let source = Source::new(Duration::ZERO);
+    let pem = public(&key()).to_pem().replace('\n', "\\n");
+    let text = format!(
+        r#"{{"apiVersion":"hallmark.dev/v1alpha1","kind":"TrustPolicy","metadata":{{"name":"p"}},"spec":{{"authorities":[{{"name":"a","keys":[{{"publicKey":{{"pem":"{pem}"}}}}]}}],"rules":[{{"name":"r","images":["r.example/other/**"],"require":"a"}}]}}}}"#
+    );
+    let document = Document::parse("p.json", &text).unwrap();
+    let policy = TrustPolicy::compile(&document, &mut |_| Err("no files".into())).unwrap();
+    let trust = TrustSnapshot::new(vec![policy]).unwrap();
+    let verdict = ask(&pipeline(&source), &trust, TAGGED, LONG).await;
+    assert_eq!(verdict.reasons()[0].code, Code::NoMatchingRule);
+    assert_eq!(source.requests(), (0, 0));
+}
+
+#[tokio::test]
+async fn held_evidence_answers_while_the_registry_cannot() {
+    let source = Source::new(Duration::ZERO);
+    let pem = public(&key()).to_pem().replace('\n', "\\n");
+    let text = format!(
+        r#"{{"apiVersion":"hallmark.dev/v1alpha1","kind":"TrustPolicy","metadata":{{"name":"p"}},"spec":{{"authorities":[{{"name":"a","keys":[{{"publicKey":{{"pem":"{pem}"}}}}]}}],"rules":[{{"name":"r","images":["r.example/team/**"],"require":"a","onUndetermined":{{"useHeldEvidence":{{"maxAge":"1h"}}}}}}]}}}}"#
+    );
+    let document = Document::parse("p.json", &text).unwrap();
+    let policy = TrustPolicy::compile(&document, &mut |_| Err("no files".into())).unwrap();
+    let trust = TrustSnapshot::new(vec![policy]).unwrap();
+    let no_life = EvidenceLimits { listing_life: Duration::ZERO, ..EvidenceLimits::STANDARD };
+    let pipeline = Pipeline::new(Arc::clone(&source) as _, Arc::new(now), no_life);
+    let image = format!("r.example/team/app@{}", Digest::of(b"image"));
+    assert_eq!(ask(&pipeline, &trust, &image, LONG).await.outcome(), Outcome::Allow);
+    *source.failing.lock().unwrap() = Some(Code::RegistryUnavailable);
+    let verdict = ask(&pipeline, &trust, &image, LONG).await;
+    assert_eq!(verdict.outcome(), Outcome::Allow);
+    assert!(verdict.rules()[0].decision().proof().unwrap().held_since().is_some());
+    assert_eq!(ask(&pipeline, &trust, TAGGED, LONG).await.outcome(), Outcome::Undetermined);
+}
