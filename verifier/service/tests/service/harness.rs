@@ -102,7 +102,8 @@ impl Session for Fake {
     }
 }
 
-/// A policy file whose whole text is the name of the policy; `broken` in it does not load.
+/// A policy file whose whole text is the name of the policy; `broken` in it does not load, and `key NAME` needs a file
+/// of that name beside it.
 pub(crate) struct FakeLoad {
     pub(crate) session: Option<Arc<Fake>>,
     pub(crate) paths: Vec<PathBuf>,
@@ -123,6 +124,9 @@ impl Load for FakeLoad {
         for path in &self.paths {
             let fail = |message: String| LoadError { message, hint: "mend it".into() };
             let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+            if let Some(key) = text.strip_prefix("key ") {
+                std::fs::read(path.with_file_name(key)).map_err(|error| fail(error.to_string()))?;
+            }
             if text.contains("broken") || text.is_empty() {
                 return Err(fail(format!("{}:1:1: `{text}` is not a policy", path.display())));
             }

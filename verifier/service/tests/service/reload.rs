@@ -96,3 +96,13 @@ async fn the_files_are_read_at_once_when_it_is_asked_for() {
     service.reload.reload();
     service.wait_for(|_, body| in_force(body, "two")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_that_comes_later_than_its_policy_is_found() {
+    let policies = Policies::new();
+    policies.write("key late.pub");
+    let service = policies.serve(OFTEN).await;
+    service.wait_for(|status, body| status == Some(503) && body["policyError"].is_object()).await;
+    std::fs::write(policies.file.with_file_name("late.pub"), "a key").unwrap();
+    service.wait_for(|status, body| status == Some(200) && in_force(body, "key late.pub")).await;
+}
