@@ -47,7 +47,7 @@ struct CommandLine {
 enum Verb {
     /// Print the completion script of a shell
     Completion(completion::Arguments),
-    /// Run the whole job on this machine: registry, key, signatures, service, verdicts
+    /// Show the whole job on this machine: registry, keys, signatures, service, verdicts
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
     /// Record what a verdict rests on, and look into a recording

@@ -1,84 +1,62 @@
-//! What the demo plays on: a registry and the verifier service on loopback, and a folder that goes away again.
+//! Registry, service and folder of the demonstration. Dropping the stage takes everything down.
 
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output as Finished};
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{self, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use hallmark_embedded_registry::Registry as EmbeddedRegistry;
+use hallmark_embedded_registry::Registry as Served;
+use hallmark_policy::image::{Descriptor, Digest, ImageReference, Manifest, media_type};
 use hallmark_registry::{Configuration, Registry};
+use hallmark_verifier::{EvidenceLimits, Pipeline};
+use hallmark_verifier_service::config::Span;
 use hallmark_verifier_service::{Config, Listeners, PipelineLoader, Service, serve};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
-use super::broken;
-use crate::command::registry_access;
+use super::super::registry_access::clock;
+use super::PASSPHRASE;
+use super::story::Story;
 use crate::error::{Exit, Failure};
 
-/// The passphrase of the demo's key, which lives as long as the demo does.
-pub(super) const PASSPHRASE: &str = "demo";
-/// How long the service may take to be ready.
-const START: Duration = Duration::from_secs(10);
-
-/// Everything that runs.
+/// A registry, a client of it, and a folder.
 pub(super) struct Stage {
-    folder: TempDir,
-    program: PathBuf,
     runtime: Runtime,
-    registry_host: String,
-    api: String,
+    folder: TempDir,
+    registry: SocketAddr,
+    host: String,
     client: Registry,
-    /// Set to true when everything ends.
-    end: watch::Sender<bool>,
-    service: Option<Listeners>,
 }
 
 impl Stage {
-    /// Starts the registry, and takes the addresses of the service.
-    pub(super) fn build() -> Result<Self, Failure> {
-        let runtime = Runtime::new().map_err(|error| broken("the runtime does not start", error))?;
+    /// Starts the registry.
+    pub(super) fn set() -> Result<Self, Failure> {
+        let runtime = Runtime::new().map_err(|error| failed("start", &error))?;
         let folder = tempfile::Builder::new().prefix("hallmark-demo-").tempdir();
-        let folder = folder.map_err(|error| broken("there is no temporary folder", error))?;
-        let program = std::env::current_exe().map_err(|error| broken("this program does not find itself", error))?;
-        let registry = listener()?;
-        let registry_host = address(&registry)?;
-        let (api, operations) = (listener()?, listener()?);
-        let (end, ended) = watch::channel(false);
-        runtime
-            .block_on(async {
-                registry.set_nonblocking(true)?;
-                let listener = tokio::net::TcpListener::from_std(registry)?;
-                tokio::spawn(hallmark_embedded_registry::serve(listener, &EmbeddedRegistry::in_memory(), over(ended)));
-                Ok(())
-            })
-            .map_err(|error: std::io::Error| broken("the registry does not start", error))?;
-        let client = Registry::new(Configuration::default(), registry_access::clock())
-            .map_err(|error| broken("the registry client does not start", error))?;
-        let (address, service) = (address(&api)?, Some(Listeners { api, operations }));
-        Ok(Self { folder, program, runtime, registry_host, api: address, client, end, service })
+        let folder = folder.map_err(|error| failed("make a folder for", &error))?;
+        let client = Registry::new(Configuration::default(), clock())
+            .map_err(|error| Failure::new(Exit::Unexpected, error.to_string(), error.hint()))?;
+        let registry = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+            let address = listener.local_addr()?;
+            drop(hallmark_embedded_registry::serve(listener, &Served::in_memory(), std::future::pending()));
+            Ok(address)
+        });
+        let registry: SocketAddr = registry.map_err(|error: std::io::Error| failed("listen for", &error))?;
+        let stage = Self { runtime, folder, host: registry.to_string(), registry, client };
+        stage.clean_up_on_interrupt();
+        Ok(stage)
     }
 
-    /// The registry, as it is written in image references.
+    /// The registry's host, as image references have it.
     pub(super) fn registry_host(&self) -> &str {
-        &self.registry_host
+        &self.host
     }
 
-    /// The service's API.
-    pub(super) fn api(&self) -> &str {
-        &self.api
-    }
-
-    /// The folder in which the commands run.
-    pub(super) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// This program.
-    pub(super) fn program(&self) -> &Path {
-        &self.program
+    /// Where the files are.
+    pub(super) fn folder(&self) -> String {
+        self.folder.path().display().to_string()
     }
 
     /// A client of the registry.
@@ -86,105 +64,100 @@ impl Stage {
         &self.client
     }
 
-    /// Waits for some work.
-    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Waits for something that goes over the network.
+    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
-    /// Writes a file into the folder.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
-        fs::write(self.folder().join(name), text).map_err(|error| broken("a file could not be written", error))
+    /// Pushes an image whose contents depend on `note`.
+    pub(super) fn push(&self, image: &str, note: &str) -> Result<Digest, Failure> {
+        let reference: ImageReference = image.parse()?;
+        let config = serde_json::json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Labels": {"org.opencontainers.image.description": note}},
+            "rootfs": {"type": "layers", "diff_ids": []},
+        });
+        let config = config.to_string().into_bytes();
+        let manifest = Manifest::new(Descriptor::of(media_type::OCI_CONFIG, &config), Vec::new()).encode();
+        let pushed = self.runtime.block_on(async {
+            self.client.push_blob(reference.repository(), &config).await?;
+            self.client.push_manifest(&reference, media_type::OCI_MANIFEST, &manifest).await
+        });
+        pushed
+            .map(|pushed| pushed.digest)
+            .map_err(|error| Failure::new(Exit::Unexpected, error.to_string(), error.hint()))
     }
 
-    /// Runs this program in the folder, as another process.
-    pub(super) fn hallmark(&self, arguments: &[&str]) -> Result<Finished, Failure> {
-        let mut command = Command::new(&self.program);
-        command.args(arguments).current_dir(self.folder()).env("HALLMARK_PASSWORD", PASSPHRASE);
-        // The images of the demo are on loopback: nobody's credentials, proxies or keys belong here.
-        for variable in
-            ["COSIGN_PASSWORD", "COSIGN_REPOSITORY", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "HTTP_PROXY", "http_proxy"]
-        {
-            command.env_remove(variable);
-        }
-        command.stdin(std::process::Stdio::null());
-        command.output().map_err(|error| broken("this program could not run itself", error))
+    /// Writes a file of the folder.
+    pub(super) fn write(&self, name: &str, contents: &str) -> Result<(), Failure> {
+        fs::write(self.folder.path().join(name), contents).map_err(|error| failed("write a file of", &error))
     }
 
-    /// Starts the verifier service with the policy file of the folder, and waits until it is ready.
-    pub(super) fn start_service(&mut self, policy: &str) -> Result<(), Failure> {
-        let Some(listeners) = self.service.take() else { return Ok(()) };
-        let operations = address(&listeners.operations)?;
-        let config = Config { policies: vec![self.folder().join(policy)], ..Config::default() };
-        let load = PipelineLoader::new(&config).map_err(|error| broken("the service does not start", error))?;
-        let service = Service::new(config, Arc::new(load));
-        let ended = over(self.end.subscribe());
+    /// Reads a file of the folder, which this program has written.
+    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, Failure> {
+        fs::read(self.folder.path().join(name)).map_err(|error| failed("read a file of", &error))
+    }
+
+    /// Runs this program as a user would, and tells what came out. Its environment has the demonstration's passphrase
+    /// and no credentials of the user's.
+    pub(super) fn hallmark(&self, story: &mut Story, arguments: &[&str]) -> Result<(), Failure> {
+        let program = std::env::current_exe().map_err(|error| failed("find the program of", &error))?;
+        let run = Command::new(program)
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("HALLMARK_PASSWORD", PASSPHRASE)
+            .env("DOCKER_CONFIG", self.folder.path())
+            .env("NO_PROXY", self.registry.ip().to_string())
+            .env_remove("COSIGN_PASSWORD")
+            .env_remove("REGISTRY_AUTH_FILE")
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| failed("run a command of", &error))?;
+        let mut told = String::from_utf8_lossy(&run.stdout).into_owned();
+        told.push_str(&String::from_utf8_lossy(&run.stderr));
+        story.show_command(&format!("hallmark {}", arguments.join(" ")), &told)
+    }
+
+    /// Starts the verifier service with one policy; where it listens.
+    pub(super) fn serve(&self, policy: &str) -> Result<SocketAddr, Failure> {
+        let listen = || TcpListener::bind(("127.0.0.1", 0)).map_err(|error| failed("listen for", &error));
+        let listeners = Listeners { api: listen()?, operations: listen()? };
+        let address = listeners.api.local_addr().map_err(|error| failed("listen for", &error))?;
+        let config = Config {
+            policies: vec![self.folder.path().join(policy)],
+            accept_while_draining: Span::seconds(0),
+            drain_for: Span::seconds(1),
+            ..Config::default()
+        };
+        let pipeline = Pipeline::new(Arc::new(self.client.clone()), clock(), EvidenceLimits::STANDARD);
+        let service = Service::new(config.clone(), Arc::new(PipelineLoader::over(pipeline, &config)));
+        self.runtime.spawn(serve(service, listeners, std::future::pending()));
+        Ok(address)
+    }
+
+    /// Waits until somebody presses Ctrl-C. The stage is taken down by whoever notices it first.
+    pub(super) fn wait_for_interrupt(&self) -> Result<(), Failure> {
+        self.runtime.block_on(tokio::signal::ctrl_c()).map_err(|error| failed("wait for the end of", &error))
+    }
+
+    /// Without this, Ctrl-C would leave the folder behind.
+    fn clean_up_on_interrupt(&self) {
+        let folder = self.folder.path().to_owned();
         self.runtime.spawn(async move {
-            // A service that ends early is noticed by its next caller.
-            let _ = serve(service, listeners, ended).await;
-        });
-        let ready = self.runtime.block_on(async {
-            let until = Instant::now() + START;
-            while Instant::now() < until {
-                if let Ok((200, _)) = request(&operations, "/readyz", None).await {
-                    return true;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            false
-        });
-        if ready { Ok(()) } else { Err(broken("the service does not start", "it is not ready within 10 seconds")) }
-    }
-
-    /// Asks the service, as `curl --json BODY` would.
-    pub(super) fn ask(&self, path: &str, body: &str) -> Result<(u16, String), Failure> {
-        self.wait(request(&self.api, path, Some(body))).map_err(|error| broken("the service does not answer", error))
-    }
-
-    /// Waits for Ctrl-C or the end that an operator asks for.
-    pub(super) fn wait_for_the_end(&self) -> Result<(), Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let waited = self.runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                ended = tokio::signal::ctrl_c() => ended,
-                _ = terminate.recv() => Ok(()),
+            if tokio::signal::ctrl_c().await.is_ok() {
+                // Nobody is left to hear that it cannot be removed.
+                let _ = fs::remove_dir_all(folder);
+                process::exit(130);
             }
         });
-        waited.map_err(|error| broken("signals cannot be received", error))
-    }
-
-    /// Stops everything and removes the folder.
-    pub(super) fn strike(self) -> Result<(), Failure> {
-        let _ = self.end.send(true);
-        let path = self.folder.path().to_owned();
-        self.runtime.shutdown_timeout(Duration::from_secs(2));
-        let hint = format!("remove `{}` by hand", path.display());
-        self.folder
-            .close()
-            .map_err(|error| Failure::new(Exit::Unexpected, format!("the demo's folder stays behind: {error}"), hint))
     }
 }
 
-async fn over(mut ended: watch::Receiver<bool>) {
-    // An error means that the stage is gone, which is an end as well.
-    let _ = ended.wait_for(|ended| *ended).await;
-}
-
-async fn request(address: &str, path: &str, body: Option<&str>) -> Result<(u16, String), reqwest::Error> {
-    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(START).build()?;
-    let url = format!("http://{address}{path}");
-    let request = match body {
-        Some(body) => client.post(url).header("content-type", "application/json").body(body.to_owned()),
-        None => client.get(url),
-    };
-    let response = request.send().await?;
-    Ok((response.status().as_u16(), response.text().await?))
-}
-
-fn listener() -> Result<TcpListener, Failure> {
-    TcpListener::bind(("127.0.0.1", 0)).map_err(|error| broken("there is no free address on loopback", error))
-}
-
-fn address(listener: &TcpListener) -> Result<String, Failure> {
-    listener.local_addr().map(|address| address.to_string()).map_err(|error| broken("an address is unknown", error))
+fn failed(action: &str, error: &std::io::Error) -> Failure {
+    Failure::new(
+        Exit::Unexpected,
+        format!("cannot {action} the demonstration: {error}"),
+        "it needs a temporary folder and free ports on loopback",
+    )
 }
