@@ -109,7 +109,11 @@ impl Shared {
         request: &mut Request,
         first: Response,
     ) -> Result<(Vec<Descriptor>, Option<Cause>), Cause> {
-        let (mut entries, mut next) = read_page(request, first)?;
+        let Page { mut entries, next } = read_page(request, first)?;
+        let mut next = match next {
+            Ok(next) => next,
+            Err(cause) => return Ok((entries, Some(cause))),
+        };
         let mut visited: BTreeSet<Url> = [request.url.clone()].into();
         while let Some(url) = next {
             if entries.len() > MAX_SIGNATURES {
@@ -132,9 +136,12 @@ impl Shared {
                 Err(failure) => Err(failure.cause(request)),
             };
             match page {
-                Ok((more, following)) => {
-                    entries.extend(more);
-                    next = following;
+                Ok(page) => {
+                    entries.extend(page.entries);
+                    next = match page.next {
+                        Ok(next) => next,
+                        Err(cause) => return Ok((entries, Some(cause))),
+                    };
                 }
                 Err(cause) => return Ok((entries, Some(cause))),
             }
@@ -163,16 +170,22 @@ impl Shared {
     }
 }
 
-/// One page, and the address of the next.
-fn read_page(request: &Request, response: Response) -> Result<(Vec<Descriptor>, Option<Url>), Cause> {
+/// One page of a listing.
+struct Page {
+    entries: Vec<Descriptor>,
+    /// The address of the next page; or that there is one, and why it cannot be followed.
+    next: Result<Option<Url>, Cause>,
+}
+
+fn read_page(request: &Request, response: Response) -> Result<Page, Cause> {
     if response.status != StatusCode::OK {
         return Err(status_cause(request, &response));
     }
     let host = &request.endpoint.name;
     let problem = |problem: String| contradiction(host, &format!("its list of referrers: {problem}"));
-    let next = next_page(&request.url, &response.headers).map_err(problem)?;
+    let next = next_page(&request.url, &response.headers).map_err(problem);
     let entries = read_index(Served::from(response)).map_err(problem)?;
-    Ok((entries, next))
+    Ok(Page { entries, next })
 }
 
 /// The entries of an index. A page that some proxy serves with a good status is none, and says nothing about

@@ -2,6 +2,7 @@
 
 use hallmark_policy::Code;
 use hallmark_policy::image::ReferenceError;
+use hallmark_policy::verdict::{Verdict, exit_code};
 
 use crate::key::SigningKeyError;
 
@@ -10,7 +11,7 @@ use crate::key::SigningKeyError;
 pub(crate) enum Exit {
     /// A policy, a key or a setting cannot be used: 21.
     Invalid,
-    /// The answer is a denial, or that we do not know: the number of its reason.
+    /// It is refused, or we do not know: the number of the reason.
     Reason(Code),
     /// It is done, or the answer is allow: 0.
     Success,
@@ -18,9 +19,24 @@ pub(crate) enum Exit {
     Unexpected,
     /// The command line is wrong: 2.
     Usage,
+    /// The answer is a verdict other than allow: its own number.
+    Verdict(u8),
 }
 
 impl Exit {
+    /// How a verdict ends the program.
+    pub(crate) fn of_verdict(verdict: &Verdict) -> Self {
+        match exit_code(verdict) {
+            0 => Self::Success,
+            code => Self::Verdict(code),
+        }
+    }
+
+    /// The first failure of several pieces of work decides.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        if self == Self::Success { other } else { self }
+    }
+
     /// The exit code.
     pub(crate) fn code(self) -> u8 {
         match self {
@@ -28,6 +44,7 @@ impl Exit {
             Self::Unexpected => 1,
             Self::Usage => 2,
             Self::Reason(code) => code.exit_code(),
+            Self::Verdict(code) => code,
             Self::Invalid => 21,
         }
     }

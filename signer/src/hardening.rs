@@ -18,7 +18,8 @@ pub(crate) fn harden() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// A panic ends the process with exit code 1. Its message is left out, since it could repeat what was in memory.
+/// A panic ends the process with exit code 1. Its message is left out of what users run, since it could repeat what was
+/// in memory; developers see it.
 fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         use std::io::Write as _;
@@ -27,6 +28,9 @@ fn install_panic_hook() {
             std::io::stderr(),
             "error: hallmark stopped because of a mistake of its own at {place}\nhint: please report this line"
         );
+        if cfg!(debug_assertions) {
+            let _ = writeln!(std::io::stderr(), "{panic}");
+        }
         process::exit(1);
     }));
 }

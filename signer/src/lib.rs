@@ -1,12 +1,14 @@
 //! The `hallmark` command: signs container images, verifies them, and explains what it found.
 //!
 //! This is the only package of Hallmark that ever holds a private key: [`key`]. Every verb is one file of `command`;
-//! `output` is the only one that writes to the terminal, and `error` gives every failure its words and exit code.
+//! `report` is what it says, `output` the only one that writes to the terminal, and `error` gives every failure its
+//! words and exit code.
 
 mod command;
 mod error;
 mod hardening;
 pub mod key;
 mod output;
+mod report;
 
 pub use command::main;

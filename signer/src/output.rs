@@ -85,6 +85,11 @@ impl Text {
         self.lines.push(parts.into());
     }
 
+    /// Adds the lines of another text.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+    }
+
     /// The lines as they are printed.
     pub(crate) fn render(&self, colour: bool) -> String {
         let mut rendered = String::new();
@@ -129,6 +134,11 @@ impl Output {
     /// Prints bytes on stdout as they are: for data that the program itself composed, such as completion scripts.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         write_out(bytes)
+    }
+
+    /// Prints lines on stderr: why there is no answer on stdout.
+    pub(crate) fn errors(&self, text: &Text) {
+        let _ = io::stderr().lock().write_all(text.render(colour(&io::stderr())).as_bytes());
     }
 
     /// Prints a line on stderr with `--verbose`.
@@ -187,7 +197,11 @@ fn write_out(bytes: &[u8]) -> Result<(), Failure> {
 
 fn warn_line(style: Style, label: &str, text: &str) {
     let mut lines = Text::new();
-    lines.parts([(style, label.to_owned()), (Style::Plain, text.to_owned())]);
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    lines.parts([(style, label.to_owned()), (Style::Plain, first.to_owned())]);
+    if !rest.is_empty() {
+        lines.line(rest);
+    }
     // There is nowhere left to tell that stderr is closed.
     let _ = io::stderr().lock().write_all(lines.render(colour(&io::stderr())).as_bytes());
 }

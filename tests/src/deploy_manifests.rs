@@ -2,10 +2,12 @@
 //! what it promises about security; and the container image's definition.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use hallmark_policy::trust::{Document, Selection, TrustPolicy, TrustSnapshot};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::harness::peers::peer;
 use crate::harness::repository;
@@ -252,6 +254,47 @@ fn the_policy_of_the_base_is_valid_and_trusts_nobody() {
 }
 
 #[test]
+fn the_installation_of_the_readme_works_as_written() {
+    let (Some(kustomize), Some(validate)) = (peer("kustomize"), peer("kubernetes-validate")) else { return };
+    let folder = TempDir::new().unwrap();
+    let (base, installation) = (folder.path().join("deploy/kubernetes/base"), folder.path().join("installation"));
+    std::fs::create_dir_all(&base).unwrap();
+    std::fs::create_dir_all(&installation).unwrap();
+    for file in std::fs::read_dir(repository().join("deploy/kubernetes/base")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), base.join(file.file_name())).unwrap();
+    }
+    std::fs::copy(repository().join("keys-example/policy.yaml"), installation.join("policy.yaml")).unwrap();
+    for key in ["release-team.pub", "security-team.pub"] {
+        std::fs::copy(repository().join("policy/testdata/cosign.pub"), installation.join(key)).unwrap();
+    }
+    for file in ["kustomization.yaml", "opt-in.yaml"] {
+        std::fs::write(installation.join(file), readme_block(&format!("```yaml\n# installation/{file}\n"))).unwrap();
+    }
+    let script = readme_block("```bash\n# in installation/\n");
+    let made =
+        Command::new("bash").args(["-euo", "pipefail", "-c", &script]).current_dir(&installation).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+
+    let rendered = kustomize.run(["build", installation.to_str().unwrap()]);
+    let file = folder.path().join("rendered.yaml");
+    std::fs::write(&file, &rendered).unwrap();
+    validate.run(["--strict", file.to_str().unwrap()]);
+
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
+    let find = |kind: &str| objects.iter().find(|object| object["kind"] == kind).unwrap();
+    let webhook = &find("ValidatingWebhookConfiguration")["webhooks"][0];
+    assert!(text(webhook, "/clientConfig/caBundle").starts_with("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0"), "{webhook}");
+    assert_eq!(list(webhook, "/namespaceSelector/matchExpressions").len(), 2);
+    let settings = find("ConfigMap");
+    let policy = std::fs::read_to_string(installation.join("policy.yaml")).unwrap();
+    assert_eq!(text(settings, "/data/policy.yaml"), policy);
+    assert!(settings["data"]["verifier.yaml"].is_string(), "the configuration of the base stays");
+    let pod = &find("Deployment")["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][0]["configMap"]["name"], settings["metadata"]["name"]);
+}
+
+#[test]
 fn the_image_holds_one_static_program_and_no_shell() {
     let definition = std::fs::read_to_string(repository().join("deploy/image/Containerfile")).unwrap();
     let instructions: Vec<_> =
@@ -276,6 +319,13 @@ fn the_image_is_built_from_every_member_of_the_workspace() {
         let copied = [format!("COPY {folder} {folder}"), format!("COPY {folder}/Cargo.toml {folder}/Cargo.toml")];
         assert!(definition.lines().any(|line| copied.contains(&line.to_owned())), "`{member}` is not copied");
     }
+}
+
+/// What stands in `deploy/README.md` between this beginning of a code block and its end.
+fn readme_block(beginning: &str) -> String {
+    let readme = std::fs::read_to_string(repository().join("deploy/README.md")).unwrap();
+    let (_, block) = readme.split_once(beginning).unwrap_or_else(|| panic!("no block begins with `{beginning}`"));
+    block.split_once("```").unwrap().0.to_owned()
 }
 
 /// The base as kustomize renders it, or `None` where kustomize is left out.

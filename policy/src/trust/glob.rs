@@ -1,5 +1,6 @@
 //! Patterns with `*` and `**`, what they match, and whether two of them have a name in common.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 /// One step of a pattern.
@@ -200,16 +201,24 @@ pub(super) enum Overlap {
 /// The character that stands where any letter may.
 const ANY_LETTER: char = 'x';
 
+/// What one step of the search costs; telling two patterns apart by their literal ends costs 1.
+const STEP_COST: usize = 50;
+
 type State = (usize, usize, Shape);
 
 /// Looks for the shortest name that both patterns match: a breadth-first search over the positions in both patterns
-/// and in the grammar. `budget` is the number of steps that may be taken, and is reduced by those that were.
+/// and in the grammar. `budget` is what may be spent, and is reduced by [`STEP_COST`] for every step.
 pub(super) fn common_name(a: &Glob, b: &Glob, grammar: Grammar, budget: &mut usize) -> Overlap {
     let start: State = (0, 0, grammar.start());
-    let mut origins: HashMap<State, (State, Option<char>)> = HashMap::from([(start, (start, None))]);
-    let mut queue = VecDeque::from([start]);
-    while let Some(state) = queue.pop_front() {
-        let Some(left) = budget.checked_sub(1) else { return Overlap::TooCostly };
+    let mut origins: HashMap<State, (State, Option<char>)> = HashMap::new();
+    let mut queue = VecDeque::from([(start, start, None)]);
+    while let Some((state, origin, character)) = queue.pop_front() {
+        if let Entry::Vacant(place) = origins.entry(state) {
+            place.insert((origin, character));
+        } else {
+            continue;
+        }
+        let Some(left) = budget.checked_sub(STEP_COST) else { return Overlap::TooCostly };
         *budget = left;
         let (i, j, shape) = state;
         let (token_a, token_b) = (a.tokens.get(i).copied(), b.tokens.get(j).copied());
@@ -217,22 +226,17 @@ pub(super) fn common_name(a: &Glob, b: &Glob, grammar: Grammar, budget: &mut usi
             let name = retrace(&origins, state);
             return if name.len() <= grammar.longest() { Overlap::Name(name) } else { Overlap::None };
         }
-        // Passing a wildcard costs no character, so it goes to the front: the first name found is a shortest one.
-        for passed in [passes(token_a).then_some((i + 1, j, shape)), passes(token_b).then_some((i, j + 1, shape))] {
-            if let Some(next) = passed
-                && let std::collections::hash_map::Entry::Vacant(place) = origins.entry(next)
-            {
-                place.insert((state, None));
-                queue.push_front(next);
+        for (character, step_a, step_b) in common_characters(token_a, token_b) {
+            if let Some(shape) = grammar.next(shape, character) {
+                queue.push_back(((i + step_a, j + step_b, shape), state, Some(character)));
             }
         }
-        for (character, step_a, step_b) in common_characters(token_a, token_b) {
-            let Some(shape) = grammar.next(shape, character) else { continue };
-            let next = (i + step_a, j + step_b, shape);
-            if let std::collections::hash_map::Entry::Vacant(place) = origins.entry(next) {
-                place.insert((state, Some(character)));
-                queue.push_back(next);
-            }
+        // Passing a wildcard costs no character, so it goes to the front: the first name found is a shortest one.
+        if passes(token_a) {
+            queue.push_front(((i + 1, j, shape), state, None));
+        }
+        if passes(token_b) {
+            queue.push_front(((i, j + 1, shape), state, None));
         }
     }
     Overlap::None

@@ -8,27 +8,28 @@ use super::policy::Rule;
 use super::scope::{ImagePattern, Rank, is_namespace};
 use crate::image::Repository;
 
-/// Most steps that the search for ambiguous rules takes in one document: about a second. A document whose patterns all
-/// start with wildcards can need more, and is then refused.
-const MAX_OVERLAP_STEPS: usize = 20_000_000;
+/// What the search for ambiguous rules may cost in one document: 100 million comparisons of literal ends, or 2 million
+/// steps of the search for a common name; about a second. A document can only need more when thousands of its patterns
+/// start and end with wildcards, and is then refused.
+const MAX_OVERLAP_COST: usize = 100_000_000;
 /// Most pairs of ambiguous rules that are named.
 const MAX_AMBIGUITIES: usize = 20;
 
 /// A pattern's place: the rule's, and its own within that rule.
 type Place = (usize, usize);
 
-/// The patterns of a document by host and by the literal start of their paths.
+/// The patterns of a document by host and by a literal end of their paths.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RuleIndex {
-    hosts: HashMap<String, PrefixMap<Place>>,
+    hosts: HashMap<String, EndMap>,
     everything: bool,
 }
 
 impl RuleIndex {
     pub(super) fn new(rules: &[Rule]) -> Self {
-        let mut hosts: HashMap<String, PrefixMap<Place>> = HashMap::new();
+        let mut hosts: HashMap<String, EndMap> = HashMap::new();
         for (place, pattern) in patterns(rules) {
-            hosts.entry(pattern.host().to_owned()).or_default().insert(pattern.literal_prefix(), place);
+            hosts.entry(pattern.host().to_owned()).or_default().insert(pattern, place);
         }
         Self { hosts, everything: false }
     }
@@ -66,9 +67,9 @@ impl RuleIndex {
 
     /// The rules with a pattern that matches, each once, the most specific first.
     fn covering<'a>(&self, rules: &'a [Rule], repository: &Repository) -> Vec<(Precedence, &'a Rule)> {
-        let Some(prefixes) = self.hosts.get(repository.host()) else { return Vec::new() };
+        let Some(ends) = self.hosts.get(repository.host()) else { return Vec::new() };
         let mut best: BTreeMap<usize, (Precedence, &Rule)> = BTreeMap::new();
-        for (rule_index, pattern_index) in prefixes.of(repository.path()) {
+        for (rule_index, pattern_index) in ends.of(repository.path()) {
             let Some(rule) = rules.get(*rule_index) else { continue };
             let Some(pattern) = rule.images.get(*pattern_index) else { continue };
             if pattern.matches(repository) {
@@ -102,6 +103,42 @@ impl Precedence {
     }
 }
 
+/// Patterns by the longer of their two literal ends, so that neither `team-1/**` nor `*/app-1` is tried for every image.
+#[derive(Debug, Clone, Default)]
+struct EndMap {
+    starts: PrefixMap<Place>,
+    /// The keys are reversed: the end of a text is the start of the reversed text.
+    ends: PrefixMap<Place>,
+}
+
+impl EndMap {
+    fn insert(&mut self, pattern: &ImagePattern, place: Place) {
+        let (start, end) = (pattern.literal_prefix(), pattern.literal_suffix());
+        if start.len() >= end.len() {
+            self.starts.insert(start, place);
+        } else {
+            self.ends.insert(&reversed(end), place);
+        }
+    }
+
+    fn of(&self, path: &str) -> Vec<&Place> {
+        let mut found = self.starts.of(path);
+        found.extend(self.ends.of(&reversed(path)));
+        found
+    }
+
+    /// Pairs of patterns that may have a name in common: of two kept by the same end, one's end is an end of the
+    /// other's; of two kept by different ends nothing is known. A pair may come twice.
+    fn pairs(&self) -> impl Iterator<Item = (Place, Place)> {
+        let mixed = self.starts.places().flat_map(|a| self.ends.places().map(move |b| (*a, *b)));
+        self.starts.pairs().chain(self.ends.pairs()).chain(mixed)
+    }
+}
+
+fn reversed(text: &str) -> String {
+    text.chars().rev().collect()
+}
+
 /// Values under text keys, found by all the keys that a text starts with.
 #[derive(Debug, Clone)]
 struct PrefixMap<T>(BTreeMap<String, Vec<T>>);
@@ -115,6 +152,10 @@ impl<T> Default for PrefixMap<T> {
 impl<T> PrefixMap<T> {
     fn insert(&mut self, prefix: &str, value: T) {
         self.0.entry(prefix.to_owned()).or_default().push(value);
+    }
+
+    fn places(&self) -> impl Iterator<Item = &T> {
+        self.0.values().flatten()
     }
 
     /// The values of every key that `text` starts with. Each step looks up the greatest key that is not beyond what is
@@ -133,6 +174,16 @@ impl<T> PrefixMap<T> {
             }
         }
         found
+    }
+}
+
+impl PrefixMap<Place> {
+    /// Each value with every value whose key is a start of its own key.
+    fn pairs(&self) -> impl Iterator<Item = (Place, Place)> {
+        self.0.iter().flat_map(|(key, values)| {
+            let shorter = self.of(key);
+            values.iter().flat_map(move |a| shorter.clone().into_iter().map(move |b| (*a, *b)))
+        })
     }
 }
 
@@ -162,33 +213,25 @@ pub(super) struct Ambiguity {
 pub(super) struct TooCostly;
 
 /// Finds the pairs of rules that fight over an image. Only patterns of one host and one precedence are compared, and of
-/// those only pairs of which one's literal start is the start of the other's.
+/// those only pairs whose literal ends do not rule each other out.
 pub(super) fn ambiguities(rules: &[Rule]) -> Result<Vec<Ambiguity>, TooCostly> {
-    let mut groups: BTreeMap<(&str, Precedence), PrefixMap<Place>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, Precedence), EndMap> = BTreeMap::new();
     for (place, pattern) in patterns(rules) {
         let Some(rule) = rules.get(place.0) else { continue };
-        let group = groups.entry((pattern.host(), Precedence::of(rule, pattern))).or_default();
-        group.insert(pattern.literal_prefix(), place);
+        groups.entry((pattern.host(), Precedence::of(rule, pattern))).or_default().insert(pattern, place);
     }
-    let mut budget = MAX_OVERLAP_STEPS;
+    let mut budget = MAX_OVERLAP_COST;
     let mut found: BTreeMap<(usize, usize), Ambiguity> = BTreeMap::new();
-    for group in groups.values() {
-        for (prefix, places) in &group.0 {
-            let neighbours = group.of(prefix);
-            for place in places {
-                for other in &neighbours {
-                    let pair = (place.0.min(other.0), place.0.max(other.0));
-                    if pair.0 == pair.1 || found.contains_key(&pair) {
-                        continue;
-                    }
-                    if let Some(ambiguity) = fight(rules, *place, **other, &mut budget)? {
-                        found.insert(pair, ambiguity);
-                    }
-                    if found.len() >= MAX_AMBIGUITIES {
-                        return Ok(found.into_values().collect());
-                    }
-                }
-            }
+    for (a, b) in groups.values().flat_map(EndMap::pairs) {
+        let pair = (a.0.min(b.0), a.0.max(b.0));
+        if pair.0 == pair.1 || found.contains_key(&pair) {
+            continue;
+        }
+        if let Some(ambiguity) = fight(rules, a, b, &mut budget)? {
+            found.insert(pair, ambiguity);
+        }
+        if found.len() >= MAX_AMBIGUITIES {
+            break;
         }
     }
     Ok(found.into_values().collect())

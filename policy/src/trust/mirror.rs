@@ -66,11 +66,10 @@ impl Mirrors {
             return names;
         }
         let full = repository.to_string();
-        let mut prefix = full.as_str();
-        while let Some((shorter, _)) = prefix.rsplit_once('/') {
-            prefix = shorter;
-            let key = RepositoryPrefix { text: prefix.to_owned() };
-            if let Some(source) = self.source_of.get(&key) {
+        // The longest prefix first: the whole name, then one segment less each time.
+        let prefixes = std::iter::successors(Some(full.as_str()), |prefix| Some(prefix.rsplit_once('/')?.0));
+        for prefix in prefixes {
+            if let Some(source) = self.source_of.get(&RepositoryPrefix { text: prefix.to_owned() }) {
                 let rest = full.strip_prefix(prefix).unwrap_or_default();
                 names.extend(format!("{}{rest}", source.text).parse::<Repository>().ok());
                 break;

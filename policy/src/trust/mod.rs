@@ -7,6 +7,7 @@ mod compile;
 mod document;
 mod glob;
 mod index;
+mod lint;
 mod mirror;
 mod policy;
 mod problem;
@@ -17,6 +18,7 @@ mod snapshot;
 mod syntax;
 
 pub use document::{Document, Placed, PolicyDocument};
+pub use lint::{Lint, LintCode, lint};
 pub use mirror::{Mirrors, RepositoryPrefix};
 pub use policy::{
     AuthorityIndex, DefaultDecision, Exception, Mode, OnUndetermined, ReferenceBinding, Requirement, Rule, TagPolicy,
@@ -27,3 +29,5 @@ pub use root::{Authority, Compromise, KeyWindow, TrustEarlier, TrustedKey};
 pub use schema::schema;
 pub use scope::{ImagePattern, Kind, NamespacePattern, PatternError, Rank};
 pub use snapshot::{Applicable, Selection, SnapshotError, TrustSnapshot};
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits;
+
 /// Most errors that one load reports: enough to mend a file in one go, few enough to read.
 pub(super) const MAX_REPORTED: usize = 100;
 
@@ -42,6 +44,25 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::AmbiguousRules,
+        Self::Duplicate,
+        Self::Empty,
+        Self::ImpossibleWindow,
+        Self::InvalidValue,
+        Self::KeyUnusable,
+        Self::LimitExceeded,
+        Self::MissingField,
+        Self::NotWaivable,
+        Self::NotSupported,
+        Self::Syntax,
+        Self::UnknownField,
+        Self::UnknownName,
+        Self::Unsatisfiable,
+        Self::WrongType,
+    ];
+
     /// The kebab-case name that the interfaces show.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -145,6 +166,11 @@ impl fmt::Display for PolicyErrors {
 }
 
 impl std::error::Error for PolicyErrors {}
+
+/// Text of the document, cut to a length that a message can repeat, with nothing in it that moves a cursor.
+pub(super) fn quoted(text: &str) -> String {
+    text.chars().take(limits::MAX_QUOTED_CHARS).flat_map(char::escape_debug).collect()
+}
 
 /// The candidate that is most like `text`, when one is near enough to be what was meant.
 pub(super) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

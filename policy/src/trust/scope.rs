@@ -125,6 +125,11 @@ impl ImagePattern {
         &self.prefix
     }
 
+    /// The path's characters after its last wildcard; the whole path when it has none.
+    pub(super) fn literal_suffix(&self) -> &str {
+        &self.suffix
+    }
+
     /// The shortest repository that both patterns match.
     pub(super) fn overlap(&self, other: &Self, budget: &mut usize) -> Overlap {
         let compatible = |a: &str, b: &str, fits: fn(&str, &str) -> bool| fits(a, b) || fits(b, a);
@@ -300,4 +305,53 @@ impl fmt::Display for NamespacePattern {
 /// Whether a text is a namespace that Kubernetes could have.
 pub(super) fn is_namespace(text: &str) -> bool {
     Grammar::Namespace.has(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_have_the_normal_form_of_references() {
+        for (text, normal, literal) in [
+            ("nginx", "docker.io/library/nginx", 23),
+            ("nginx*", "docker.io/library/nginx*", 23),
+            ("docker.io/*", "docker.io/library/*", 18),
+            ("docker.io/**", "docker.io/**", 10),
+            ("grafana/*", "docker.io/grafana/*", 18),
+            ("index.docker.io/library/nginx", "docker.io/library/nginx", 23),
+            ("R.example:5000/a/**/b", "r.example:5000/a/**/b", 19),
+            ("localhost/x", "localhost/x", 11),
+            ("[::1]:5000/x*", "[::1]:5000/x*", 12),
+        ] {
+            let pattern = ImagePattern::parse(text).unwrap();
+            assert_eq!((pattern.to_string().as_str(), pattern.rank().literal), (normal, literal), "{text}");
+            assert_eq!(ImagePattern::parse(normal).unwrap(), pattern);
+        }
+    }
+
+    #[test]
+    fn wildcards_match_whole_segments_and_their_parts() {
+        for (pattern, yes, no) in [
+            ("r.io/*", vec!["r.io/a", "r.io/a-b"], vec!["r.io/a/b", "r.iox/a"]),
+            ("r.io/**", vec!["r.io/a", "r.io/a/b/c"], vec!["r.io:1/a"]),
+            ("r.io/a/**", vec!["r.io/a/b", "r.io/a/b/c"], vec!["r.io/a", "r.io/ab"]),
+            ("r.io/**/z", vec!["r.io/a/z", "r.io/a/b/z"], vec!["r.io/z", "r.io/a/z/b"]),
+            ("r.io/a*z", vec!["r.io/az", "r.io/abz"], vec!["r.io/a/z", "r.io/azb"]),
+            ("r.io/a", vec!["r.io/a"], vec!["r.io/a/b", "r.io/b"]),
+        ] {
+            let pattern = ImagePattern::parse(pattern).unwrap();
+            yes.iter().for_each(|name| assert!(pattern.matches(&name.parse().unwrap()), "{pattern} {name}"));
+            no.iter().for_each(|name| assert!(!pattern.matches(&name.parse().unwrap()), "{pattern} {name}"));
+        }
+    }
+
+    #[test]
+    fn must_not_take_long_over_many_wildcards() {
+        let pattern = ImagePattern::parse(&format!("r.io/{}b", "*a".repeat(100))).unwrap();
+        let name = format!("r.io/{}", "a".repeat(240)).parse().unwrap();
+        let started = std::time::Instant::now();
+        assert!(!pattern.matches(&name) && !Glob::new(pattern.path()).matches(&"a".repeat(240)));
+        assert!(started.elapsed().as_millis() < 500);
+    }
 }

@@ -4,7 +4,7 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Error as YamlError, Location};
 
 use super::document::PolicyDocument;
-use super::problem::{Position, Problem, nearest};
+use super::problem::{Position, Problem, nearest, quoted};
 use crate::limits;
 
 /// Deepest nesting of maps and lists. The schema needs 8 levels, and each nested requirement 3 more.
@@ -43,7 +43,9 @@ fn options() -> serde_saphyr::Options {
         },
         duplicate_keys: DuplicateKeyPolicy::Error,
         merge_keys: MergeKeyPolicy::Error,
-        strict_booleans: true,
+        // No field is a boolean, so this matters for one thing: `no`, `on` and `y`, which YAML 1.1 readers take for
+        // booleans, must be quoted where text belongs.
+        strict_booleans: false,
         no_schema: true,
         reject_unsupported_tags: true,
         reject_tagged_field_names: true,
@@ -83,26 +85,6 @@ fn words(error: &YamlError) -> (Problem, String, String) {
             let hint = "write the fields out; YAML 1.2 has no merge key, and readers differ about it";
             (Problem::Syntax, "merge keys (`<<`) are not accepted".to_owned(), hint.to_owned())
         }
-        YamlError::QuotingRequired { value, .. } => {
-            let message = format!("`{}` is a number or a boolean where text belongs", quoted(value));
-            (Problem::WrongType, message, format!("write it in quotes: \"{}\"", quoted(value)))
-        }
-        YamlError::SerdeInvalidType { unexpected, expected, .. }
-        | YamlError::SerdeInvalidValue { unexpected, expected, .. } => {
-            (Problem::WrongType, format!("expected {expected}, found {unexpected}"), SCHEMA.to_owned())
-        }
-        YamlError::Unexpected { expected, .. } => {
-            (Problem::WrongType, format!("expected {expected}"), SCHEMA.to_owned())
-        }
-        YamlError::InvalidScalar { ty, .. } => {
-            (Problem::WrongType, format!("this is not a value of the type {ty}"), SCHEMA.to_owned())
-        }
-        YamlError::NullIntoString { .. } => (
-            Problem::WrongType,
-            "there is no value here".to_owned(),
-            "write a value, or leave the field out".to_owned(),
-        ),
-        YamlError::Message { msg, .. } => (Problem::WrongType, msg.clone(), SCHEMA.to_owned()),
         YamlError::Eof { .. } => {
             (Problem::Syntax, "the document is empty or ends too early".to_owned(), SCHEMA.to_owned())
         }
@@ -118,11 +100,61 @@ fn words(error: &YamlError) -> (Problem, String, String) {
                 hint.to_owned(),
             )
         }
-        other => (Problem::Syntax, other.to_string(), "the text must be one document of YAML 1.2 or JSON".to_owned()),
+        other => type_words(other),
+    }
+}
+
+/// The same, for values of another type than the schema says, and for what only the reader has words for.
+fn type_words(error: &YamlError) -> (Problem, String, String) {
+    match error {
+        YamlError::QuotingRequired { value, .. } if matches!(value.as_str(), "" | "~" | "null" | "Null" | "NULL") => {
+            no_value()
+        }
+        YamlError::QuotingRequired { value, .. } => {
+            let message = format!("`{}` is a number or a boolean where text belongs", quoted(value));
+            (Problem::WrongType, message, format!("write it in quotes: \"{}\"", quoted(value)))
+        }
+        YamlError::SerdeInvalidType { unexpected, expected, .. }
+        | YamlError::SerdeInvalidValue { unexpected, expected, .. } => {
+            let unexpected = if unexpected == "unit value" { "nothing" } else { unexpected };
+            (Problem::WrongType, format!("expected {expected}, found {}", quoted(unexpected)), SCHEMA.to_owned())
+        }
+        YamlError::Unexpected { expected, .. } => {
+            let expected = match *expected {
+                "mapping start" => "a map of fields",
+                "sequence start" => "a list",
+                other => other,
+            };
+            (Problem::WrongType, format!("expected {expected} here"), SCHEMA.to_owned())
+        }
+        YamlError::InvalidScalar { ty: "i64", .. } => {
+            let hint = "write digits only, such as `2`";
+            (Problem::WrongType, "expected a whole number here".to_owned(), hint.to_owned())
+        }
+        YamlError::InvalidScalar { ty, .. } => {
+            (Problem::WrongType, format!("this is not a value of the type {ty}"), SCHEMA.to_owned())
+        }
+        YamlError::NullIntoString { .. } => no_value(),
+        YamlError::Message { msg, .. } => (Problem::WrongType, quoted(msg), SCHEMA.to_owned()),
+        YamlError::ExpectedMappingEndAfterEnumVariantValue { .. } => {
+            let hint = "keep one of the alternatives";
+            (Problem::WrongType, "only one alternative may stand here".to_owned(), hint.to_owned())
+        }
+        other => {
+            // The reader appends the place, which is told apart here.
+            let text = other.to_string();
+            let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+            let code = if message.contains("limit") { Problem::LimitExceeded } else { Problem::Syntax };
+            (code, message, "the text must be one document of YAML 1.2 or JSON".to_owned())
+        }
     }
 }
 
 const SCHEMA: &str = "`hallmark policy schema` prints the form of the document";
+
+fn no_value() -> (Problem, String, String) {
+    (Problem::WrongType, "there is no value here".to_owned(), "write a value, or leave the field out".to_owned())
+}
 
 fn several_documents() -> (Problem, String, String) {
     let hint = "write each document into a file of its own; several files may be given";
@@ -135,9 +167,4 @@ fn suggestion(written: &str, expected: &[&'static str]) -> String {
     }
     let known: Vec<String> = expected.iter().map(|word| format!("`{word}`")).collect();
     format!("known here: {}", known.join(", "))
-}
-
-/// Text of the document, cut to a length that a message can repeat.
-fn quoted(text: &str) -> String {
-    text.chars().take(limits::MAX_QUOTED_CHARS).flat_map(char::escape_debug).collect()
 }

@@ -34,6 +34,7 @@ pub(crate) async fn attach_simple_signing(
     let tag = subject.digest.signature_tag();
     let image = ImageReference::tagged(repository.clone(), tag.clone());
     let mut inlined = payload.len() <= MAX_INLINE_BYTES && !shared.capabilities.refuses_inline(repository.host());
+    let mut was_refused = false;
     let mut is_pushed = false;
     for attempt in 0..MAX_ATTEMPTS {
         let existing = read(shared, &image, deadline).await?;
@@ -52,10 +53,12 @@ pub(crate) async fn attach_simple_signing(
             is_pushed = true;
         }
         match shared.push_manifest(&image, media_type::OCI_MANIFEST, &bytes, deadline).await {
+            // Only now it is known that the `data` was what the registry refused.
+            Ok(_) if was_refused => shared.capabilities.remember_no_inline(repository.host()),
             Ok(_) => {}
             Err(PushError::Refused { .. }) if inlined => {
-                shared.capabilities.remember_no_inline(repository.host());
                 inlined = false;
+                was_refused = true;
                 continue;
             }
             Err(error) => return Err(error.into()),

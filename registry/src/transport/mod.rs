@@ -133,3 +133,65 @@ pub(crate) fn stack(configuration: &Configuration) -> Result<(Arc<dyn Transport>
     let auth = auth::Auth::new(retry, configuration.credentials.clone());
     Ok((Arc::new(auth), sent))
 }
+
+/// What the layers' tests share: a request, and a transport that answers from a list.
+#[cfg(test)]
+mod fake {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::{
+        Access, Arc, BoxFuture, Bytes, Endpoint, Failure, HeaderMap, Instant, Method, Redirects, Request, Response,
+        StatusCode, Transport, Url,
+    };
+
+    /// Answers from a list, and keeps the requests.
+    pub(super) struct Fake {
+        answers: Mutex<VecDeque<Result<Response, Failure>>>,
+        pub(super) seen: Mutex<Vec<Request>>,
+    }
+
+    impl Fake {
+        pub(super) fn new(answers: impl IntoIterator<Item = Result<Response, Failure>>) -> Self {
+            Self { answers: Mutex::new(answers.into_iter().collect()), seen: Mutex::default() }
+        }
+    }
+
+    impl Transport for Fake {
+        fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+            self.seen.lock().unwrap().push(request.clone());
+            let answer = self.answers.lock().unwrap().pop_front();
+            async move { answer.unwrap_or(Err(Failure::Connection("no more answers".to_owned()))) }.boxed()
+        }
+    }
+
+    pub(super) fn request(method: Method, repository: &str) -> Request {
+        let repository: hallmark_policy::image::Repository = repository.parse().unwrap();
+        let endpoint = Endpoint::new(repository.host(), None).unwrap();
+        Request {
+            url: endpoint.url(&repository, "blobs/x"),
+            endpoint: Arc::new(endpoint),
+            repository,
+            access: Access::Pull,
+            method,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            redirects: Redirects::Follow,
+            limit: 1024,
+            deadline: Instant::now() + Duration::from_secs(30),
+        }
+    }
+
+    pub(super) fn answer(status: u16, headers: &[(&'static str, &str)]) -> Result<Response, Failure> {
+        let headers = headers.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect();
+        let status = StatusCode::from_u16(status).unwrap();
+        Ok(Response { status, headers, body: Bytes::new(), is_framed: true })
+    }
+
+    pub(super) fn url(text: &str) -> Url {
+        text.parse().unwrap()
+    }
+}

@@ -77,3 +77,68 @@ pub(crate) fn check_target(request: &Request, target: &Url) -> Result<(), String
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use ::http::Method;
+
+    use super::super::fake::{Fake, answer, request, url};
+    use super::*;
+
+    #[test]
+    fn must_not_be_led_down_inwards_or_out_of_http() {
+        let secure = request(Method::GET, "registry.example.com/app");
+        for target in [
+            "http://registry.example.com/x",
+            "http://storage.example.com/x",
+            "file:///etc/passwd",
+            "gopher://x.example/",
+            "https://user:password@storage.example.com/",
+            "https://127.0.0.1/x",
+            "https://localhost/x",
+            "https://[::1]/x",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::ffff:169.254.169.254]/",
+            "https://2130706433/",
+            "https://0x7f.1/",
+        ] {
+            assert!(check_target(&secure, &url(target)).is_err(), "{target}");
+        }
+        for target in ["https://storage.example.com/x", "https://10.0.0.1/x", "https://registry.example.com:8443/x"] {
+            assert_eq!(check_target(&secure, &url(target)), Ok(()), "{target}");
+        }
+        // A registry on this machine may keep its storage there.
+        let local = request(Method::GET, "localhost:5000/app");
+        assert_eq!(check_target(&local, &url("http://127.0.0.1:9000/x")), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn redirects_are_few_and_lose_the_credentials_at_another_host() {
+        let mut asked = request(Method::GET, "registry.example.com/app");
+        asked.headers.insert(AUTHORIZATION, "Bearer canary".parse().unwrap());
+        let to = |location: &'static str| answer(307, &[("location", location)]);
+        let layer = Redirect {
+            inner: Fake::new([
+                to("/b"),
+                to("https://s.example/c"),
+                to("https://registry.example.com/d"),
+                answer(200, &[]),
+            ]),
+        };
+        assert_eq!(layer.send(&asked).await.unwrap().status.as_u16(), 200);
+        let shown: Vec<bool> = layer
+            .inner
+            .seen
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|request| request.headers.contains_key(AUTHORIZATION))
+            .collect();
+        assert_eq!(shown, [true, true, false, false]);
+        let layer = Redirect { inner: Fake::new((0..5).map(|_| to("/again"))) };
+        assert!(matches!(layer.send(&asked).await, Err(Failure::Inconsistent(_))));
+        assert_eq!(layer.inner.seen.lock().unwrap().len(), 1 + MAX_REDIRECTS);
+        let layer = Redirect { inner: Fake::new([answer(302, &[])]) };
+        assert!(matches!(layer.send(&asked).await, Err(Failure::Inconsistent(_))));
+    }
+}

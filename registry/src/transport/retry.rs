@@ -75,3 +75,44 @@ pub(crate) fn jitter(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, answer, request};
+    use super::*;
+
+    async fn attempts(method: Method, answers: Vec<Result<Response, Failure>>) -> usize {
+        let layer = Retry { inner: Fake::new(answers) };
+        let _ = layer.send(&request(method, "registry.example.com/app")).await;
+        layer.inner.seen.lock().unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn reads_are_repeated_and_writes_only_when_they_were_not_carried_out() {
+        let broken = || Err(Failure::Connection("reset".to_owned()));
+        let good = || answer(200, &[]);
+        assert_eq!(attempts(Method::GET, vec![broken(), good()]).await, 2);
+        assert_eq!(attempts(Method::HEAD, vec![answer(503, &[]), good()]).await, 2);
+        assert_eq!(attempts(Method::GET, vec![answer(500, &[]), answer(502, &[]), answer(504, &[]), good()]).await, 3);
+        assert_eq!(attempts(Method::PUT, vec![broken(), good()]).await, 1);
+        assert_eq!(attempts(Method::PUT, vec![answer(503, &[]), good()]).await, 1);
+        assert_eq!(attempts(Method::PUT, vec![answer(429, &[]), good()]).await, 2);
+        for status in [200, 401, 403, 404, 501] {
+            assert_eq!(attempts(Method::GET, vec![answer(status, &[]), good()]).await, 1, "{status}");
+        }
+        assert_eq!(attempts(Method::GET, vec![Err(Failure::Deadline), good()]).await, 1);
+        assert_eq!(attempts(Method::GET, vec![answer(429, &[("retry-after", "1")]), good()]).await, 2);
+        assert_eq!(attempts(Method::GET, vec![answer(429, &[("retry-after", "3")]), good()]).await, 1);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let pause = |headers: &[(&'static str, &str)]| retry_after(&answer(429, headers).unwrap());
+        assert_eq!(pause(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
+        let date = ("date", "Mon, 23 Nov 2026 18:00:00 GMT");
+        assert_eq!(pause(&[("retry-after", "Mon, 23 Nov 2026 18:01:00 GMT"), date]), Some(Duration::from_secs(60)));
+        assert_eq!(pause(&[("retry-after", "Mon, 23 Nov 2026 17:00:00 GMT"), date]), Some(Duration::ZERO));
+        assert_eq!(pause(&[("retry-after", "soon")]), None);
+        assert_eq!(pause(&[]), None);
+    }
+}

@@ -154,3 +154,80 @@ fn secret_header(scheme: &str, secret: &str) -> Result<HeaderValue, Failure> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, answer, request, url};
+    use super::*;
+
+    fn canary() -> Credential {
+        Credential::Basic { username: Secret::new("ann".to_owned()), password: Secret::new("canary".to_owned()) }
+    }
+
+    fn answers(body: &str) -> Fake {
+        let mut response = answer(200, &[]).unwrap();
+        response.body = Bytes::copy_from_slice(body.as_bytes());
+        Fake::new([Ok(response)])
+    }
+
+    #[tokio::test]
+    async fn must_not_ask_a_realm_that_is_insecure_elsewhere_or_within() {
+        let asked = request(Method::GET, "registry.example.com/app");
+        for (realm, credential) in [
+            ("http://registry.example.com/token", None),
+            ("http://registry.example.com/token", Some(canary())),
+            ("https://evil.example/token", Some(canary())),
+            ("https://registry.example.com:8443/token", Some(canary())),
+            ("https://169.254.169.254/token", None),
+            ("https://localhost/token", None),
+            ("file:///token", None),
+            ("gopher://registry.example.com/", None),
+        ] {
+            let transport = answers(r#"{"token":"t"}"#);
+            let result = grant(&transport, &asked, &url(realm), None, credential.as_ref()).await;
+            assert!(matches!(result, Err(Failure::Unauthorized(_))), "{realm}");
+            assert!(transport.seen.lock().unwrap().is_empty(), "{realm}");
+        }
+        for (realm, credential) in
+            [("https://registry.example.com/token", Some(canary())), ("https://auth.example.com/token", None)]
+        {
+            let transport = answers(r#"{"token":"t"}"#);
+            assert!(grant(&transport, &asked, &url(realm), None, credential.as_ref()).await.is_ok(), "{realm}");
+        }
+        let hub = request(Method::GET, "docker.io/library/nginx");
+        let transport = answers(r#"{"access_token":"t"}"#);
+        let realm = url("https://auth.docker.io/token");
+        assert!(grant(&transport, &hub, &realm, Some("registry.docker.io"), Some(&canary())).await.is_ok());
+        let seen = transport.seen.lock().unwrap()[0].url.to_string();
+        assert_eq!(
+            seen,
+            "https://auth.docker.io/token?service=registry.docker.io&scope=repository%3Alibrary%2Fnginx%3Apull"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_identity_token_is_exchanged_in_a_form_and_a_token_keeps_its_lifetime() {
+        let asked = request(Method::GET, "registry.example.com/app");
+        let credential = Credential::IdentityToken(Secret::new("canary".to_owned()));
+        let transport = answers(r#"{"access_token":"t","expires_in":300}"#);
+        let realm = url("https://registry.example.com/token");
+        let granted = grant(&transport, &asked, &realm, Some("s"), Some(&credential)).await.unwrap();
+        assert_eq!((granted.token.expose(), granted.lifetime.as_secs()), ("t", 290));
+        let seen = transport.seen.lock().unwrap();
+        assert_eq!(seen[0].method, Method::POST);
+        assert!(!seen[0].url.as_str().contains("canary"));
+        assert!(String::from_utf8_lossy(&seen[0].body).contains("refresh_token=canary&service=s"));
+    }
+
+    #[tokio::test]
+    async fn must_not_take_an_answer_without_a_usable_token() {
+        let asked = request(Method::GET, "registry.example.com/app");
+        let realm = url("https://registry.example.com/token");
+        let huge = format!(r#"{{"token":"{}"}}"#, "x".repeat(MAX_TOKEN_BYTES + 1));
+        for body in ["", "{}", "[]", r#"{"token":""}"#, r#"{"token":"a\nb"}"#, &huge] {
+            let granted = grant(&answers(body), &asked, &realm, None, None).await;
+            let header = granted.and_then(|granted| bearer(&granted.token));
+            assert!(header.is_err(), "{body}");
+        }
+    }
+}

@@ -1,8 +1,15 @@
 //! The verbs. Each is one file: its arguments, what it does, and how the answer is told.
 
 mod completion;
+mod evidence;
 mod foreign;
+mod inspect;
 mod key;
+mod policy;
+mod registry_access;
+mod sign;
+mod trust;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -38,9 +45,21 @@ struct CommandLine {
 enum Verb {
     /// Print the completion script of a shell
     Completion(completion::Arguments),
+    /// Record what a verdict rests on, and look into a recording
+    #[command(subcommand)]
+    Evidence(evidence::Verb),
+    /// Show everything that is attached to an image
+    Inspect(Box<inspect::Arguments>),
     /// Make, import and look at keys
     #[command(subcommand)]
     Key(key::Verb),
+    /// Check, explain and describe trust policies
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// Sign images and attach the signatures to them
+    Sign(Box<sign::Arguments>),
+    /// Say whether images may be used, and why
+    Verify(Box<verify::Arguments>),
 }
 
 /// Runs the command line of this process.
@@ -64,13 +83,18 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Ok(command_line) => command_line,
         Err(error) => return explain(&error),
     };
-    if command_line.output == Format::Cosign {
+    if command_line.output == Format::Cosign && !matches!(command_line.verb, Verb::Verify(_)) {
         return Err(Failure::new(Exit::Usage, "`-o cosign` is for `verify` only", "use `-o text` or `-o json`"));
     }
     let output = Output::new(command_line.output, command_line.verbose);
     match command_line.verb {
         Verb::Completion(arguments) => completion::run(&arguments, output),
+        Verb::Evidence(verb) => evidence::run(verb, output),
+        Verb::Inspect(arguments) => inspect::run(&arguments, output),
         Verb::Key(verb) => key::run(verb, output),
+        Verb::Policy(verb) => policy::run(verb, output),
+        Verb::Sign(arguments) => sign::run(&arguments, output),
+        Verb::Verify(arguments) => verify::run(&arguments, output),
     }
 }
 

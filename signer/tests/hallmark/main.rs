@@ -4,4 +4,6 @@
 
 mod command_line;
 mod key;
+mod registry;
 mod run;
+mod sign_and_verify;

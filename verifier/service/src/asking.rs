@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use hallmark_policy::image::ImageReference;
+use hallmark_policy::verdict::Question;
 use hallmark_policy::{Code, Outcome, Timestamp};
 
 use crate::audit;
 use crate::deadline::Deadline;
 use crate::metrics::{Endpoint, Metrics};
-use crate::session::{Question, Session};
+use crate::session::Session;
 use crate::verdict::{ImageVerdict, PolicyInForce, Reason};
 
 /// Most images of one request that are judged at the same time. Ten images must not take much longer than one; the
@@ -86,7 +87,7 @@ impl Asking<'_> {
 
     /// One question to the session. Whatever happens there — a panic, a missed deadline — the image is not admitted.
     async fn ask(&self, image: &ImageReference, namespace: Option<String>) -> ImageVerdict {
-        let question = Question { image: image.clone(), namespace };
+        let question = Question { namespace, ..Question::about(image.clone()) };
         let answer = AssertUnwindSafe(self.session.verdict(&question, self.deadline.work_until)).catch_unwind();
         match tokio::time::timeout_at(self.deadline.answer_at.into(), answer).await {
             Ok(Ok(verdict)) => verdict,

@@ -7,10 +7,10 @@ use crate::text::printable;
 use crate::verdict::ImageVerdict;
 
 /// The target under which the lines appear, for filters: `HALLMARK_LOG_LEVEL=audit=info,warn`.
-pub const TARGET: &str = "audit";
+pub(crate) const TARGET: &str = "audit";
 
 /// Writes the line of one verdict.
-pub fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, took: Duration) {
+pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, took: Duration) {
     if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
         return;
     }

@@ -1,6 +1,7 @@
 //! The configuration: a YAML file, then the environment, then the command line. Every setting has a default and an
 //! environment variable, whose name is the setting's own: `api.tls.keyFile` is `HALLMARK_API_TLS_KEY_FILE`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub struct Config {
     pub danger_accept_example_keys: bool,
     /// How often the files are looked at.
     pub reload_every: Span,
+    /// How long new connections are still taken when the service stops, until load balancers have heard of it.
+    pub accept_while_draining: Span,
     /// How long requests in flight are waited for when the service stops.
     pub drain_for: Span,
     /// The listener for verdicts.
@@ -91,14 +94,27 @@ pub struct Operations {
     pub listen: SocketAddr,
 }
 
-/// How registries are reached.
+/// How registries are reached. Credentials come from `DOCKER_CONFIG` and `REGISTRY_AUTH_FILE`, authorities of
+/// certificates for all of them from `SSL_CERT_FILE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Registry {
-    /// Hosts (with port) that are spoken to in plain HTTP; loopback addresses need no entry.
-    pub danger_plain_http_hosts: Vec<String>,
-    /// A file of certificate authorities (PEM) that registries may use beside the system's.
+    /// What differs for single hosts, by the host as it is written in references.
+    pub hosts: BTreeMap<String, RegistryHost>,
+}
+
+/// What differs for one host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct RegistryHost {
+    /// Speak plain HTTP; loopback addresses need no entry.
+    pub danger_plain_http: bool,
+    /// Accept any certificate.
+    pub danger_accept_invalid_certificates: bool,
+    /// Authorities of its certificates, in PEM, beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Token services that may be given its credentials, beside itself.
+    pub token_hosts: Vec<String>,
 }
 
 /// Bounds on what comes from outside.
@@ -153,6 +169,7 @@ impl Default for Config {
             policies: vec![PathBuf::from("/etc/hallmark/policies")],
             danger_accept_example_keys: false,
             reload_every: Span::seconds(2),
+            accept_while_draining: Span::seconds(3),
             drain_for: Span::seconds(20),
             api: Api::default(),
             operations: Operations::default(),
@@ -252,8 +269,7 @@ impl Config {
         for setting in SETTINGS {
             let variable = setting.variable();
             if let Some(value) = environment(&variable) {
-                (setting.put)(&mut config, &value)
-                    .map_err(|problem| ConfigError::Environment { variable, problem })?;
+                (setting.put)(&mut config, &value).map_err(|problem| ConfigError::Environment { variable, problem })?;
             }
         }
         config.check()?;
@@ -321,13 +337,19 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        parse_timeout(text).map(Self).ok_or_else(|| format!("`{text}` is not a length of time such as `10s` or `1m30s`"))
+        parse_timeout(text)
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a length of time such as `10s` or `1m30s`"))
     }
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.subsec_millis() == 0 { write!(f, "{}s", self.0.as_secs()) } else { write!(f, "{}ms", self.0.as_millis()) }
+        if self.0.subsec_millis() == 0 {
+            write!(f, "{}s", self.0.as_secs())
+        } else {
+            write!(f, "{}ms", self.0.as_millis())
+        }
     }
 }
 
@@ -354,6 +376,7 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "policies", put: |c, text| put_list(&mut c.policies, text) },
     Setting { key: "dangerAcceptExampleKeys", put: |c, text| put(&mut c.danger_accept_example_keys, text) },
     Setting { key: "reloadEvery", put: |c, text| put(&mut c.reload_every, text) },
+    Setting { key: "acceptWhileDraining", put: |c, text| put(&mut c.accept_while_draining, text) },
     Setting { key: "drainFor", put: |c, text| put(&mut c.drain_for, text) },
     Setting { key: "api.listen", put: |c, text| put(&mut c.api.listen, text) },
     Setting { key: "api.tls.certificateFile", put: |c, text| put_path(&mut c.api.tls.certificate_file, text) },
@@ -362,11 +385,7 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "api.tls.clientCertificates", put: |c, text| put_word(&mut c.api.tls.client_certificates, text) },
     Setting { key: "api.dangerBelieveNamespaces", put: |c, text| put(&mut c.api.danger_believe_namespaces, text) },
     Setting { key: "operations.listen", put: |c, text| put(&mut c.operations.listen, text) },
-    Setting {
-        key: "registry.dangerPlainHttpHosts",
-        put: |c, text| put_list(&mut c.registry.danger_plain_http_hosts, text),
-    },
-    Setting { key: "registry.caFile", put: |c, text| put_path(&mut c.registry.ca_file, text) },
+    Setting { key: "registry.hosts", put: |c, text| put_yaml(&mut c.registry.hosts, text) },
     Setting { key: "limits.bodyBytes", put: |c, text| put(&mut c.limits.body_bytes, text) },
     Setting { key: "limits.allBodiesBytes", put: |c, text| put(&mut c.limits.all_bodies_bytes, text) },
     Setting { key: "limits.bodyTimeout", put: |c, text| put(&mut c.limits.body_timeout, text) },
@@ -407,6 +426,12 @@ fn put_word<T: for<'de> Deserialize<'de>>(slot: &mut T, text: &str) -> Result<()
     Ok(())
 }
 
+/// A value with a structure, in YAML or JSON.
+fn put_yaml<T: for<'de> Deserialize<'de>>(slot: &mut T, text: &str) -> Result<(), String> {
+    *slot = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
 /// A path; an empty text is none.
 fn put_path(slot: &mut Option<PathBuf>, text: &str) -> Result<(), String> {
     *slot = (!text.is_empty()).then(|| PathBuf::from(text));
@@ -437,7 +462,7 @@ mod tests {
     fn every_setting_has_a_default_and_a_variable() {
         fn leaves(prefix: &str, value: &Value, found: &mut BTreeSet<String>) {
             match value {
-                Value::Object(fields) => {
+                Value::Object(fields) if !fields.is_empty() => {
                     for (name, value) in fields {
                         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                         leaves(&key, value, found);
@@ -473,6 +498,7 @@ mod tests {
                 ("HALLMARK_API_TLS_CLIENT_CA_FILE", "ca"),
                 ("HALLMARK_API_TLS_CLIENT_CERTIFICATES", "optional"),
                 ("HALLMARK_LOG_FORMAT", "text"),
+                ("HALLMARK_REGISTRY_HOSTS", "{'r.example:5000': {dangerPlainHttp: true}}"),
                 ("HALLMARK_UNRELATED", "x"),
             ],
         )
@@ -481,6 +507,7 @@ mod tests {
         assert_eq!(config.api.listen.to_string(), "[::1]:2");
         assert_eq!(config.limits.body_timeout, Span::seconds(90));
         assert_eq!(config.log.format, LogFormat::Text);
+        assert!(config.registry.hosts["r.example:5000"].danger_plain_http);
         assert!(!config.api.tls.requires_client_certificates());
     }
 

@@ -9,9 +9,32 @@ pub mod asking;
 mod audit;
 pub mod config;
 pub mod deadline;
+pub mod example_keys;
+pub mod judge;
 pub mod metrics;
+pub mod pipeline;
+pub mod reload;
+mod server;
+pub mod service;
 pub mod session;
 pub mod text;
 mod tls;
 pub mod verdict;
 mod watch;
+
+pub use config::Config;
+pub use pipeline::{PipelineLoader, RegistrySetupError};
+pub use reload::{Load, LoadError, Loaded, ReloadHandle};
+pub use service::{Listeners, ServeError, Service, serve};
+pub use tls::TlsError;
+
+/// Checks the TLS files without serving anything.
+///
+/// # Errors
+/// [`TlsError`] when there are some and they cannot be used.
+pub fn check_tls(settings: &config::Tls) -> Result<(), TlsError> {
+    match tls::server_config(settings) {
+        Ok(_) | Err(TlsError::NotConfigured) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

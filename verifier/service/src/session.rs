@@ -8,18 +8,9 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use hallmark_policy::Timestamp;
-use hallmark_policy::image::ImageReference;
+use hallmark_policy::verdict::Question;
 
 use crate::verdict::{ImageVerdict, PolicyInForce};
-
-/// A question about one image.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// The image, in normal form.
-    pub image: ImageReference,
-    /// The namespace that it is for; none means that every rule that could apply must be satisfied.
-    pub namespace: Option<String>,
-}
 
 /// A loaded set of trust policies that can be asked. Never replaced in part: a reload makes a new one.
 pub trait Session: Send + Sync + 'static {

@@ -1,5 +1,7 @@
 //! TLS of the API listener: rustls with aws-lc-rs, TLS 1.2 and 1.3, client certificates where an authority is named.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +13,9 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{ClientCertificates, Tls};
-use crate::watch::FileReader;
+
+/// Most bytes of one file that are read: the system's whole list of authorities has about 250 kB.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why the TLS files do not make a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,12 +51,12 @@ pub enum TlsError {
 ///
 /// # Errors
 /// [`TlsError`]; a server that has a configuration keeps it then.
-pub fn server_config(tls: &Tls, files: &mut FileReader) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let (Some(certificate_file), Some(key_file)) = (&tls.certificate_file, &tls.key_file) else {
         return Err(TlsError::NotConfigured);
     };
-    let certificates = certificates(certificate_file, files)?;
-    let key = PrivateKeyDer::from_pem_slice(&read(key_file, files)?)
+    let certificates = certificates(certificate_file)?;
+    let key = PrivateKeyDer::from_pem_slice(&read(key_file)?)
         .map_err(|_| TlsError::Content { path: key_file.clone(), expected: "private key in PEM" })?;
     let mismatch = |problem: String| TlsError::Mismatch { problem };
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -63,7 +67,7 @@ pub fn server_config(tls: &Tls, files: &mut FileReader) -> Result<Arc<ServerConf
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            for certificate in self::certificates(path, files)? {
+            for certificate in self::certificates(path)? {
                 roots.add(certificate).map_err(|error| mismatch(error.to_string()))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -79,15 +83,19 @@ pub fn server_config(tls: &Tls, files: &mut FileReader) -> Result<Arc<ServerConf
     Ok(Arc::new(config))
 }
 
-fn certificates(path: &Path, files: &mut FileReader) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let empty = || TlsError::Content { path: path.to_owned(), expected: "certificate in PEM" };
-    let pem = read(path, files)?;
+    let pem = read(path)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|_| empty())?;
     if certificates.is_empty() { Err(empty()) } else { Ok(certificates) }
 }
 
-fn read(path: &Path, files: &mut FileReader) -> Result<Vec<u8>, TlsError> {
-    files.read(path).map_err(|problem| TlsError::File { path: path.to_owned(), problem })
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let fail = |problem: String| TlsError::File { path: path.to_owned(), problem };
+    let file = File::open(path).map_err(|error| fail(error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(|error| fail(error.to_string()))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -112,10 +120,10 @@ mod tests {
     #[test]
     fn certificate_key_and_authorities_make_a_configuration() {
         let mut files = files();
-        let config = server_config(&files.tls, &mut FileReader::default()).unwrap();
+        let config = server_config(&files.tls).unwrap();
         assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         files.tls.client_ca_file = files.tls.certificate_file.clone();
-        assert!(server_config(&files.tls, &mut FileReader::default()).is_ok());
+        assert!(server_config(&files.tls).is_ok());
     }
 
     #[test]
@@ -134,7 +142,7 @@ mod tests {
             (Tls { client_ca_file: Some(at("half")), ..tls.clone() }, "no certificate"),
             (Tls::default(), "configured"),
         ] {
-            let error = server_config(&changed, &mut FileReader::default()).unwrap_err();
+            let error = server_config(&changed).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

@@ -5,12 +5,12 @@ use std::collections::hash_map::Entry;
 
 use jiff::Timestamp;
 
-use super::{Checks, Files, quoted};
+use super::{Checks, Files};
 use crate::image::Digest;
 use crate::limits;
 use crate::trust::document::{AuthorityEntry, CompromiseEntry, KeyEntry, KeySource, Placed, TrustEarlierWord};
 use crate::trust::policy::AuthorityIndex;
-use crate::trust::problem::{Position, Problem};
+use crate::trust::problem::{Position, Problem, quoted};
 use crate::trust::root::{Authority, Compromise, KeyWindow, TrustEarlier, TrustedKey};
 use crate::verify::{KeyError, KeyId, PublicKey};
 
@@ -20,7 +20,6 @@ pub(super) struct Keys {
     seen: HashMap<KeyId, (AuthorityIndex, usize, Position)>,
     /// What the document's digest adds for the key files.
     pub(super) loaded: Vec<u8>,
-    count: usize,
 }
 
 impl Keys {
@@ -36,6 +35,13 @@ pub(super) fn compile(
     files: Files<'_>,
     checks: &mut Checks<'_>,
 ) -> Vec<Authority> {
+    let lists = entries.iter().filter_map(|entry| entry.value.keys.as_ref());
+    if let Some(beyond) = lists.flat_map(|list| &list.value).nth(limits::MAX_KEYS) {
+        let message = format!("the document has more than {} keys", limits::MAX_KEYS);
+        let hint = "split it into several documents";
+        checks.refuse(beyond.position, "spec.authorities", Problem::LimitExceeded, message, hint);
+        return Vec::new();
+    }
     let mut names = HashMap::new();
     let mut authorities = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
@@ -94,11 +100,6 @@ fn compile_keys(
     let mut trusted = Vec::with_capacity(list.value.len());
     for (place, entry) in list.value.iter().enumerate() {
         let path = format!("{path}.keys[{place}]");
-        keys.count += 1;
-        if keys.count == limits::MAX_KEYS + 1 {
-            let message = format!("the document has more than {} keys", limits::MAX_KEYS);
-            checks.refuse(entry.position, &path, Problem::LimitExceeded, message, "split it into several documents");
-        }
         let window = compile_window(&entry.value, &path, checks);
         let source = &entry.value.public_key;
         let Some(key) = compile_key(source, &format!("{path}.publicKey"), keys, files, checks) else { continue };

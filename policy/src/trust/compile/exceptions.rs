@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Checks, quoted};
+use super::Checks;
 use crate::image::{ImageReference, PinnedImage};
 use crate::limits;
 use crate::reason::Code;
 use crate::trust::document::{ExceptionEntry, MirrorEntry, Placed};
 use crate::trust::mirror::{Mirrors, RepositoryPrefix};
 use crate::trust::policy::{Exception, WAIVABLE};
-use crate::trust::problem::{Problem, nearest};
+use crate::trust::problem::{Problem, nearest, quoted};
 
 /// Checks the exceptions. Their places in the result are those in the text when nothing is refused.
 pub(super) fn compile(entries: &[Placed<ExceptionEntry>], checks: &mut Checks<'_>) -> Vec<Exception> {

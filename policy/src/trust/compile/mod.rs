@@ -12,7 +12,7 @@ use self::authorities::Keys;
 use super::document::{DefaultWord, Document, Placed};
 use super::index::RuleIndex;
 use super::policy::{DefaultDecision, TrustPolicy};
-use super::problem::{PolicyError, PolicyErrors, Position, Problem};
+use super::problem::{PolicyError, PolicyErrors, Position, Problem, quoted};
 use crate::image::Digest;
 use crate::limits;
 
@@ -135,11 +135,6 @@ impl<'a> Checks<'a> {
             self.refuse(text.position, path, Problem::InvalidValue, message, hint);
         }
     }
-}
-
-/// Text of the document, cut to a length that a message can repeat.
-pub(super) fn quoted(text: &str) -> String {
-    text.chars().take(limits::MAX_QUOTED_CHARS).flat_map(char::escape_debug).collect()
 }
 
 /// The shape `2027-01-01T00:00:00[.000]Z` or with `+01:00`; whether such a day exists is the parser's to say.

@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 
 use jiff::SignedDuration;
 
-use super::{Checks, quoted};
+use super::Checks;
 use crate::limits;
 use crate::trust::document::{
     ModeWord, OnUndeterminedEntry, Placed, ReferenceWord, RequirementEntry, RuleEntry, Spec, TagsWord, ThresholdEntry,
 };
 use crate::trust::index;
 use crate::trust::policy::{AuthorityIndex, Mode, OnUndetermined, ReferenceBinding, Requirement, Rule, TagPolicy};
-use crate::trust::problem::{Position, Problem, nearest};
+use crate::trust::problem::{Position, Problem, nearest, quoted};
 use crate::trust::scope::{ImagePattern, NamespacePattern, PatternError};
 
 /// Deepest nesting of one requirement; more is not a policy that a person can check.

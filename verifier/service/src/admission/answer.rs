@@ -292,11 +292,8 @@ mod tests {
 
     #[test]
     fn one_bad_image_among_warned_and_good_ones_denies() {
-        let response = answer(&[
-            (place(0, "w"), warned("w")),
-            (place(1, "g"), allowed("g")),
-            (place(2, "b"), refused("b")),
-        ]);
+        let response =
+            answer(&[(place(0, "w"), warned("w")), (place(1, "g"), allowed("g")), (place(2, "b"), refused("b"))]);
         assert_eq!(response["allowed"], false);
         let response = answer(&[(place(0, "w"), warned("w")), (place(1, "g"), allowed("g"))]);
         assert_eq!(response["allowed"], true);

@@ -53,7 +53,9 @@ pub enum Unreviewable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReviewError {
     /// Another API version or kind than `admission.k8s.io/v1` AdmissionReview.
-    #[error("the review is not an `admission.k8s.io/v1` AdmissionReview; set `admissionReviewVersions: [v1]` in the webhook configuration")]
+    #[error(
+        "the review is not an `admission.k8s.io/v1` AdmissionReview; set `admissionReviewVersions: [v1]` in the webhook configuration"
+    )]
     ApiVersion,
     /// A field of the request that decides is malformed.
     #[error("the review's `request` is malformed: {problem}")]
@@ -79,7 +81,9 @@ pub enum ReviewError {
         request: String,
     },
     /// A kind that is not in the table.
-    #[error("objects of kind `{kind}` in API group `{group}` are not known here; remove them from the `rules` of the webhook configuration")]
+    #[error(
+        "objects of kind `{kind}` in API group `{group}` are not known here; remove them from the `rules` of the webhook configuration"
+    )]
     UnknownKind {
         /// The API group, empty for the core group.
         group: String,

@@ -76,7 +76,12 @@ async fn answer(state: &ApiState, request: Request<Body>, arrival: Instant) -> R
         Ok(reply) => Ok(reply),
         Err(_panic) => {
             tracing::error!(uid = printable(&uid), "the review of an object panicked; it is denied");
-            Ok(answer_refusal(uid, 500, "the verifier failed", "this is a bug in the verifier; its log has the details"))
+            Ok(answer_refusal(
+                uid,
+                500,
+                "the verifier failed",
+                "this is a bug in the verifier; its log has the details",
+            ))
         }
     }
 }

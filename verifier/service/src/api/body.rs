@@ -62,7 +62,8 @@ async fn collect(mut body: Body, limit: usize, budget: &BodyBudget) -> Result<Re
     let mut bytes = BytesMut::new();
     let mut share: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Problem::new(ProblemKind::Malformed, format!("the body broke off: {error}")))?;
+        let frame =
+            frame.map_err(|error| Problem::new(ProblemKind::Malformed, format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len().saturating_add(data.len()) > limit {
             return Err(too_large(limit));

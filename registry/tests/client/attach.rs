@@ -1,0 +1,140 @@
+//! What is attached is found, nothing that was there is lost, and doing it again changes nothing.
+
+use hallmark_policy::evidence::{Observation, Place};
+use hallmark_policy::image::{Digest, ImageReference, Index, Manifest, media_type};
+use hallmark_registry::AttachError;
+
+use crate::scripted::{Scripted, annotations, attach_foreign_simple_signing, client, gather, text};
+
+const BUNDLE: &[u8] = br#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}"#;
+
+#[tokio::test]
+async fn a_bundle_takes_three_pushes_and_is_the_same_the_second_time() {
+    let server = Scripted::plain().await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    registry.resolve(&server.reference("app:v1")).await;
+    let first = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    assert_eq!((first.place, first.inlined), (Place::ReferrersApi, true));
+    server.take_log();
+    let second = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    assert_eq!(second.manifest, first.manifest);
+    let log = server.take_log();
+    assert!(log.len() <= 4, "{log:#?}");
+    let evidence = gather(&client(), &image.into()).await;
+    assert_eq!(evidence.listed().len(), 1);
+    assert!(evidence.items.contains_key(&Digest::of(BUNDLE)));
+}
+
+#[tokio::test]
+async fn the_fallback_index_keeps_every_entry_and_names_the_right_type() {
+    let server = Scripted::without_referrers().await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    let first = registry.attach_bundle(&image, b"{\"a\":1}", annotations()).await.unwrap();
+    let second = registry.attach_bundle(&image, b"{\"a\":2}", annotations()).await.unwrap();
+    let again = registry.attach_bundle(&image, b"{\"a\":1}", annotations()).await.unwrap();
+    assert_eq!((first.already_there, second.already_there, again.already_there), (false, false, true));
+    let tag = ImageReference::tagged(image.repository.clone(), image.digest.fallback_tag());
+    let Observation::Found(fetched) = registry.fetch_manifest(&tag).await else { panic!("no index") };
+    let index = Index::parse(fetched.content.bytes()).unwrap();
+    let digests: Vec<Digest> = index.manifests.iter().map(|entry| entry.digest).collect();
+    assert_eq!(digests, [first.manifest, second.manifest]);
+    for entry in &index.manifests {
+        assert_eq!(entry.artifact_type.as_deref(), Some(media_type::SIGSTORE_BUNDLE));
+        assert_eq!(entry.annotations, annotations());
+    }
+}
+
+#[tokio::test]
+async fn must_not_lose_a_signature_to_another_writer() {
+    let server = Scripted::without_referrers().await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    let bundles: Vec<Vec<u8>> = (0..4).map(|n| format!("{{\"a\":{n}}}").into_bytes()).collect();
+    let attached = futures_util::future::join_all(
+        bundles.iter().map(|bundle| registry.attach_bundle(&image, bundle, annotations())),
+    )
+    .await;
+    assert!(attached.iter().all(Result::is_ok), "{attached:?}");
+    // Between two writers' last readings one may still be overwritten; running it again completes it.
+    for bundle in &bundles {
+        registry.attach_bundle(&image, bundle, annotations()).await.unwrap();
+    }
+    let evidence = gather(&client(), &image.into()).await;
+    assert_eq!(evidence.listed().len(), 4);
+}
+
+#[tokio::test]
+async fn a_registry_that_refuses_data_gets_the_manifest_without_it() {
+    let refused = std::sync::atomic::AtomicUsize::new(0);
+    let server = Scripted::with(
+        move |request| {
+            let is_signature = request.method() == "PUT" && request.uri().path().contains("/manifests/sha256:");
+            let is_first = is_signature && refused.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            is_first.then(|| text(400, r#"{"errors":[{"code":"MANIFEST_INVALID","message":"no data"}]}"#))
+        },
+        |_, response| response,
+    )
+    .await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    let attached = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    assert!(!attached.inlined);
+    let evidence = gather(&client(), &image.into()).await;
+    assert!(evidence.items.contains_key(&Digest::of(BUNDLE)) && evidence.is_complete());
+}
+
+#[tokio::test]
+async fn simple_signing_is_appended_and_never_twice() {
+    let server = Scripted::plain().await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    attach_foreign_simple_signing(&registry, &image, b"foreign").await;
+    let first = registry.attach_simple_signing(&image, b"payload", "c2ln").await.unwrap();
+    let second = registry.attach_simple_signing(&image, b"payload", "b3RoZXI=").await.unwrap();
+    let again = registry.attach_simple_signing(&image, b"payload", "c2ln").await.unwrap();
+    assert_eq!((first.already_there, second.already_there, again.already_there), (false, false, true));
+    assert_eq!(again.manifest, second.manifest);
+    let tag = ImageReference::tagged(image.repository.clone(), image.digest.signature_tag());
+    let Observation::Found(fetched) = registry.fetch_manifest(&tag).await else { panic!("no manifest") };
+    assert_eq!(fetched.content.digest(), second.manifest);
+    let layers = Manifest::parse(fetched.content.bytes()).unwrap().layers;
+    let digests: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
+    assert_eq!(digests, [Digest::of(b"foreign"), Digest::of(b"payload"), Digest::of(b"payload")]);
+}
+
+#[tokio::test]
+async fn must_not_sign_an_image_that_is_not_there_or_overwrite_what_is_no_signature() {
+    let server = Scripted::without_referrers().await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    let missing = server.reference(&format!("app@{}", Digest::of(b"missing"))).pinned().unwrap();
+    let error = registry.attach_bundle(&missing, BUNDLE, annotations()).await.unwrap_err();
+    assert!(matches!(error, AttachError::SubjectMissing { .. }), "{error}");
+    // A manifest where the index should be: adding to it would destroy it.
+    let Observation::Found(fetched) = registry.fetch_manifest(&image.clone().into()).await else { panic!("no image") };
+    let tag = ImageReference::tagged(image.repository.clone(), image.digest.fallback_tag());
+    registry.push_manifest(&tag, media_type::OCI_MANIFEST, fetched.content.bytes()).await.unwrap();
+    let error = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap_err();
+    assert!(matches!(error, AttachError::Existing { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_registry_that_names_neither_location_nor_digest_is_good_enough() {
+    let server = Scripted::with(
+        |_| None,
+        |line, mut response| {
+            if line.starts_with("PUT") {
+                response.headers_mut().remove("location");
+                response.headers_mut().remove("docker-content-digest");
+            }
+            response
+        },
+    )
+    .await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    assert!(registry.attach_bundle(&image, BUNDLE, annotations()).await.is_ok());
+    assert!(registry.attach_simple_signing(&image, b"payload", "c2ln").await.is_ok());
+}

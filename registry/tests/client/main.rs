@@ -1,0 +1,10 @@
+//! The client against a real registry that can be made old, slow or hostile, request by request.
+
+#![expect(clippy::unwrap_used, reason = "a panic in a test, or in what sets one up, is a failed test")]
+
+mod attach;
+mod certificates;
+mod credentials;
+mod gather;
+mod scripted;
+mod untruthful;

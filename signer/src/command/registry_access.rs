@@ -1,0 +1,139 @@
+//! How the verbs reach registries: three flags, the usual credential files, and one runtime.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hallmark_policy::Timestamp;
+use hallmark_policy::image::ImageReference;
+use hallmark_registry::{Configuration, CredentialSource, HostConfiguration, Registry};
+use hallmark_verifier::{EvidenceLimits, Pipeline};
+
+use crate::error::{Exit, Failure};
+
+/// Most bytes of a file of certificates: the roots of a whole operating system have about 250 KiB.
+const MAX_CERTIFICATES_BYTES: u64 = 2 * 1024 * 1024;
+
+/// How registries are reached.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Registry")]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Talk plain HTTP to the images' registries (loopback hosts do so anyway)
+    #[arg(long)]
+    allow_http_registry: bool,
+    /// Accept any certificate from the images' registries: anybody between you and them can then pose as them
+    #[arg(long)]
+    allow_insecure_registry: bool,
+    /// Believe the images' registries by these certificate authorities, too (PEM)
+    #[arg(long, value_name = "FILE")]
+    registry_ca_cert: Option<PathBuf>,
+    /// Give up on a registry after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl Arguments {
+    /// A client for the registries of these images.
+    pub(super) fn registry(&self, images: &[ImageReference]) -> Result<Registry, Failure> {
+        let host = HostConfiguration {
+            plain_http: self.allow_http_registry,
+            ca_certificates_pem: self.registry_ca_cert.as_deref().map(read_certificates).transpose()?,
+            danger_accept_invalid_certificates: self.allow_insecure_registry,
+            token_hosts: Vec::new(),
+        };
+        let hosts: BTreeMap<_, _> = match host == HostConfiguration::default() {
+            true => BTreeMap::new(),
+            false => images.iter().map(|image| (image.repository().host().to_owned(), host.clone())).collect(),
+        };
+        let credentials = CredentialSource::from_environment()
+            .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
+        let configuration = Configuration { hosts, credentials, operation_timeout: self.limit(), ..Default::default() };
+        Registry::new(configuration, clock())
+            .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))
+    }
+
+    /// The pipeline over a client for the registries of these images.
+    pub(super) fn pipeline(&self, images: &[ImageReference]) -> Result<Pipeline, Failure> {
+        Ok(Pipeline::new(Arc::new(self.registry(images)?), clock(), EvidenceLimits::STANDARD))
+    }
+
+    /// When an operation that starts now has taken too long.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.limit()
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+/// The one place where the program reads the clock for a decision.
+pub(super) fn clock() -> hallmark_verifier::Clock {
+    Arc::new(Timestamp::now)
+}
+
+/// Runs what waits for registries.
+pub(super) fn wait<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure {
+        exit: Exit::Unexpected,
+        message: format!("the system gives no means to wait for answers: {error}"),
+        hint: None,
+    })?;
+    Ok(runtime.block_on(work))
+}
+
+/// Parses image references, all of them before anything is done.
+pub(super) fn images(texts: &[String]) -> Result<Vec<ImageReference>, Failure> {
+    texts.iter().map(|text| text.parse().map_err(Failure::from)).collect()
+}
+
+/// Parses `key=value` flags.
+pub(super) fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut annotations = BTreeMap::new();
+    for text in texts {
+        let hint = "write each as `--annotations key=value`, each key once";
+        let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            return Err(Failure::new(Exit::Usage, format!("annotation `{text}` has no key or no `=`"), hint));
+        };
+        if annotations.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(Failure::new(Exit::Usage, format!("annotation `{key}` is given twice"), hint));
+        }
+    }
+    Ok(annotations)
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failure = |problem: String| {
+        let message = format!("cannot read the certificates in `{}`: {problem}", path.display());
+        Failure::new(Exit::Invalid, message, "give a PEM file of the registry's certificate authority")
+    };
+    let file = fs::File::open(path).map_err(|error| failure(error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_CERTIFICATES_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failure(error.to_string()))?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= MAX_CERTIFICATES_BYTES => Ok(bytes),
+        _ => Err(failure(format!("it is larger than {MAX_CERTIFICATES_BYTES} bytes"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_have_a_key_and_stand_once() {
+        let parse = |texts: &[&str]| annotations(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let parsed = parse(&["a=1", "b=x=y", "c="]).unwrap();
+        assert_eq!(parsed.get("b").map(String::as_str), Some("x=y"));
+        assert_eq!(parsed.get("c").map(String::as_str), Some(""));
+        for bad in [&["a"][..], &["=1"], &["a=1", "a=2"], &[""]] {
+            assert_eq!(parse(bad).unwrap_err().exit, Exit::Usage, "{bad:?}");
+        }
+    }
+}

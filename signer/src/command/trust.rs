@@ -1,0 +1,57 @@
+//! What is trusted: keys on the command line, or policy files.
+
+use std::path::PathBuf;
+
+use hallmark_policy::trust::TrustSnapshot;
+use hallmark_verifier::{TrustFilesError, load_trust};
+
+use crate::error::{Exit, Failure};
+use crate::key::KeyReference;
+
+/// Keys or policies.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Trust")]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Trust this public key: a file, or env://VARIABLE; may be repeated, any of them suffices
+    #[arg(long, value_name = "KEY")]
+    key: Vec<String>,
+    /// Judge by this trust policy: a file or a folder; may be repeated, all of them must allow
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    policy: Vec<PathBuf>,
+    /// The Kubernetes namespace that the image is for
+    #[arg(long, value_name = "NAME", requires = "policy")]
+    pub(super) namespace: Option<String>,
+}
+
+impl Arguments {
+    /// The trust that was named.
+    pub(super) fn load(&self) -> Result<TrustSnapshot, Failure> {
+        self.load_if_named()?.ok_or_else(|| {
+            let hint = "give `--key release.pub`, or `--policy policy.yaml`";
+            Failure::new(Exit::Usage, "nothing says whom to trust", hint)
+        })
+    }
+
+    /// The trust that was named, if any was.
+    pub(super) fn load_if_named(&self) -> Result<Option<TrustSnapshot>, Failure> {
+        if !self.policy.is_empty() {
+            return Ok(Some(load_trust(&self.policy).map_err(failure)?.snapshot));
+        }
+        if self.key.is_empty() {
+            return Ok(None);
+        }
+        let keys = self.key.iter().map(|text| text.parse::<KeyReference>()?.public_key());
+        Ok(Some(TrustSnapshot::for_keys(keys.collect::<Result<_, _>>()?)))
+    }
+}
+
+/// A policy that does not load. Its errors have their hints with them, a line each.
+pub(super) fn failure(error: TrustFilesError) -> Failure {
+    let hint = error.hint();
+    let message = match &error {
+        TrustFilesError::Policy(errors) => format!("the trust policy does not load\n{errors}"),
+        other => other.to_string(),
+    };
+    Failure::new(Exit::Invalid, message, hint)
+}

@@ -1,0 +1,89 @@
+//! `hallmark verify`: may these images be used?
+
+use std::path::PathBuf;
+
+use hallmark_policy::evidence::DecodedEvidence;
+use hallmark_policy::verdict::{Question, Verdict, evaluate, worst};
+use hallmark_verifier::read_recording;
+
+use super::{registry_access, trust};
+use crate::error::{Exit, Failure};
+use crate::output::{Format, Output};
+use crate::report::{VerdictsReport, cosign_documents};
+
+const EXAMPLES: &str = "\
+Examples:
+  hallmark verify --key release.pub registry.example.com/team/app:1.4
+  hallmark verify --policy policy.yaml --namespace prod registry.example.com/team/app:1.4 -o json
+  hallmark verify --key release.pub -a commit=3f2a registry.example.com/team/app@sha256:...
+  hallmark verify --policy policy.yaml --evidence recorded/ registry.example.com/team/app:1.4";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The images
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+    #[command(flatten)]
+    trust: trust::Arguments,
+    /// Demand this annotation inside what was signed; may be repeated
+    #[arg(short, long = "annotations", value_name = "KEY=VALUE")]
+    annotations: Vec<String>,
+    /// Judge by evidence that `hallmark evidence fetch` recorded; no request is made
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
+    #[command(flatten)]
+    registry: registry_access::Arguments,
+}
+
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
+    let images = registry_access::images(&arguments.images)?;
+    let annotations = registry_access::annotations(&arguments.annotations)?;
+    let trust = arguments.trust.load()?;
+    let questions = images.iter().map(|image| Question {
+        image: image.clone(),
+        namespace: arguments.trust.namespace.clone(),
+        annotations: annotations.clone(),
+    });
+    let questions: Vec<_> = questions.collect();
+    let verdicts = match &arguments.evidence {
+        Some(folder) => {
+            let recorded = recorded(folder)?;
+            let now = registry_access::clock()();
+            questions.iter().map(|question| evaluate(question, &trust, &recorded, None, now)).collect()
+        }
+        None => {
+            let pipeline = arguments.registry.pipeline(&images)?;
+            let deadline = arguments.registry.deadline();
+            registry_access::wait(async {
+                let asked = questions.iter().map(|question| pipeline.verdict(&trust, question, deadline));
+                futures_util::future::join_all(asked).await
+            })?
+        }
+    };
+    tell(&verdicts, output)
+}
+
+/// Reads recorded evidence.
+pub(super) fn recorded(folder: &std::path::Path) -> Result<DecodedEvidence, Failure> {
+    read_recording(folder)
+        .map(DecodedEvidence::new)
+        .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))
+}
+
+fn tell(verdicts: &[Verdict], output: Output) -> Result<Exit, Failure> {
+    match output.format {
+        Format::Text => output.text(&VerdictsReport::new(verdicts).text())?,
+        Format::Json => output.json(&VerdictsReport::new(verdicts))?,
+        Format::Cosign => {
+            for verdict in verdicts {
+                if verdict.outcome() == hallmark_policy::Outcome::Allow {
+                    output.json(&cosign_documents(verdict))?;
+                } else {
+                    output.errors(&VerdictsReport::new(std::slice::from_ref(verdict)).text());
+                }
+            }
+        }
+    }
+    Ok(worst(verdicts).map_or(Exit::Unexpected, Exit::of_verdict))
+}

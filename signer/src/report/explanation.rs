@@ -1,0 +1,94 @@
+//! `policy explain`: the verdict, and every check that led to it.
+
+use hallmark_policy::evidence::DecodedEvidence;
+use hallmark_policy::verdict::{Attempt, Explanation};
+use serde::Serialize;
+
+use super::evidence::EvidenceReport;
+use super::verdict::{ProofReport, RejectedReport, VerdictsReport};
+use crate::output::{Style, Text};
+
+/// A verdict with everything that was looked at.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ExplanationReport {
+    version: &'static str,
+    verdict: VerdictsReport,
+    rules: Vec<RuleReport>,
+    evidence: EvidenceReport,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RuleReport {
+    policy: String,
+    rule: String,
+    mode: &'static str,
+    /// Where it is written.
+    line: u64,
+    /// Who must have signed, in words.
+    requirement: String,
+    /// How far the name inside what was signed is bound.
+    reference: &'static str,
+    outcome: &'static str,
+    verified: Vec<ProofReport>,
+    rejected: Vec<RejectedReport>,
+}
+
+impl ExplanationReport {
+    /// The report about an explanation.
+    pub(crate) fn new(explanation: &Explanation, decoded: &DecodedEvidence) -> Self {
+        Self {
+            version: "hallmark.dev/explanation/v1",
+            verdict: VerdictsReport::new(std::slice::from_ref(&explanation.verdict)),
+            rules: explanation.attempts.iter().map(RuleReport::new).collect(),
+            evidence: EvidenceReport::new(decoded, None),
+        }
+    }
+
+    /// Lines for people: the verdict, then for each rule what it expects and what it found, then where was looked.
+    pub(crate) fn text(&self) -> Text {
+        let mut text = self.verdict.text();
+        for rule in &self.rules {
+            text.line("");
+            text.parts([
+                (Style::Strong, format!("rule {}/{}", rule.policy, rule.rule)),
+                (Style::Faint, format!("  (line {}, {})", rule.line, rule.mode)),
+            ]);
+            text.line(format!("  expected  signed by {}; name inside: {}", rule.requirement, rule.reference));
+            text.line(format!("  outcome   {}", rule.outcome));
+            for proof in &rule.verified {
+                text.styled(Style::Good, format!("  counts    {}", proof.words()));
+                text.styled(Style::Faint, format!("            {}", proof.artifact()));
+            }
+            for rejected in &rule.rejected {
+                text.styled(Style::Bad, format!("  rejected  {}", rejected.why()));
+                text.styled(Style::Faint, format!("            {}", rejected.artifact()));
+            }
+            if rule.verified.is_empty() && rule.rejected.is_empty() {
+                text.line("  found     no signature");
+            }
+        }
+        text.line("");
+        text.styled(Style::Strong, "where was looked");
+        text.append(self.evidence.text());
+        text
+    }
+}
+
+impl RuleReport {
+    fn new(attempt: &Attempt) -> Self {
+        let decision = attempt.decision.as_ref().map(|rule| rule.decision().outcome());
+        Self {
+            policy: attempt.policy.clone(),
+            rule: attempt.rule.name.clone(),
+            mode: attempt.rule.mode.as_str(),
+            line: attempt.rule.position.line,
+            requirement: attempt.requirement.clone(),
+            reference: attempt.rule.reference.as_str(),
+            outcome: decision.map_or("undetermined", hallmark_policy::Outcome::as_str),
+            verified: attempt.verified.iter().map(ProofReport::new).collect(),
+            rejected: attempt.rejected.iter().map(RejectedReport::new).collect(),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! How answers are told: each in JSON, which is part of the interface, and in lines for people.
+
+mod cosign;
+mod evidence;
+mod explanation;
+mod signing;
+mod verdict;
+
+pub(crate) use cosign::cosign_documents;
+pub(crate) use evidence::EvidenceReport;
+pub(crate) use explanation::ExplanationReport;
+pub(crate) use signing::{ImageSigned, SignatureReport, SigningReport, Status};
+pub(crate) use verdict::VerdictsReport;
+
+use hallmark_policy::Outcome;
+
+use crate::output::Style;
+
+/// How an outcome is shown.
+fn style(outcome: Outcome) -> Style {
+    match outcome {
+        Outcome::Allow => Style::Good,
+        Outcome::Undetermined => Style::Doubt,
+        Outcome::Deny => Style::Bad,
+    }
+}

@@ -1,0 +1,144 @@
+//! The real thing behind the service: trust policies from files, and the pipeline that asks registries.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hallmark_policy::Timestamp;
+use hallmark_policy::trust::TrustSnapshot;
+use hallmark_policy::verdict::Question;
+use hallmark_registry::{
+    Configuration, ConfigurationError, CredentialError, CredentialSource, HostConfiguration, Registry,
+};
+use hallmark_verifier::{Clock, EvidenceLimits, Pipeline, load_trust};
+
+use crate::config::{Config, RegistryHost};
+use crate::example_keys;
+use crate::reload::{Load, LoadError, Loaded};
+use crate::session::Session;
+use crate::verdict::{ImageVerdict, PolicyInForce};
+
+/// Makes sessions out of the files of the configuration, all over one pipeline, so that evidence outlives a reload.
+pub struct PipelineLoader {
+    pipeline: Pipeline,
+    paths: Vec<PathBuf>,
+    accept_example_keys: bool,
+}
+
+/// Why registries cannot be reached as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrySetupError {
+    /// A file of certificate authorities cannot be read.
+    #[error("setting `registry.hosts`: CA file `{}` cannot be read: {problem}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        problem: String,
+    },
+    /// The settings do not make a client.
+    #[error("setting `registry.hosts`: {0}")]
+    Configuration(#[from] ConfigurationError),
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+}
+
+impl RegistrySetupError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::CaFile { .. } => "check the path and the permissions",
+            Self::Configuration(error) => error.hint(),
+            Self::Credentials(error) => error.hint(),
+        }
+    }
+}
+
+impl PipelineLoader {
+    /// A loader over a registry client as configured. No request is made.
+    ///
+    /// # Errors
+    /// [`RegistrySetupError`] when the registry settings or credentials cannot be used.
+    pub fn new(config: &Config) -> Result<Self, RegistrySetupError> {
+        let clock: Clock = Arc::new(Timestamp::now);
+        let mut hosts = std::collections::BTreeMap::new();
+        for (host, settings) in &config.registry.hosts {
+            hosts.insert(host.clone(), host_configuration(settings)?);
+        }
+        let configuration =
+            Configuration { hosts, credentials: CredentialSource::from_environment()?, ..Configuration::default() };
+        let registry = Registry::new(configuration, Arc::clone(&clock))?;
+        Ok(Self::over(Pipeline::new(Arc::new(registry), clock, EvidenceLimits::STANDARD), config))
+    }
+
+    /// A loader over a pipeline that the caller has made.
+    #[must_use]
+    pub fn over(pipeline: Pipeline, config: &Config) -> Self {
+        let (paths, accept_example_keys) = (config.policies.clone(), config.danger_accept_example_keys);
+        Self { pipeline, paths, accept_example_keys }
+    }
+}
+
+fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, RegistrySetupError> {
+    let read = |path: &PathBuf| {
+        let fail = |error: std::io::Error| RegistrySetupError::CaFile { path: path.clone(), problem: error.to_string() };
+        std::fs::read(path).map_err(fail)
+    };
+    Ok(HostConfiguration {
+        plain_http: settings.danger_plain_http,
+        ca_certificates_pem: settings.ca_file.as_ref().map(read).transpose()?,
+        danger_accept_invalid_certificates: settings.danger_accept_invalid_certificates,
+        token_hosts: settings.token_hosts.clone(),
+    })
+}
+
+impl Load for PipelineLoader {
+    fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    fn load(&self) -> Result<Loaded, LoadError> {
+        let trust = load_trust(&self.paths)
+            .map_err(|error| LoadError { message: error.to_string(), hint: error.hint().to_owned() })?;
+        let examples = example_keys::among(&trust.snapshot);
+        if let (Some(key), false) = (examples.first(), self.accept_example_keys) {
+            return Err(LoadError {
+                message: format!("a trust policy names the example key `{key}`, whose private half everybody has"),
+                hint: "make your own with `hallmark key generate`; `dangerAcceptExampleKeys: true` is for trying out"
+                    .to_owned(),
+            });
+        }
+        if !examples.is_empty() {
+            tracing::warn!(keys = examples.len(), "example keys are accepted: anybody can sign with them");
+        }
+        let digests = trust.snapshot.digests();
+        let policies =
+            digests.map(|(name, digest)| PolicyInForce { name: name.to_owned(), digest: digest.to_string() }).collect();
+        let pipeline = self.pipeline.clone();
+        Ok(Loaded {
+            session: Arc::new(PipelineSession { pipeline, trust: trust.snapshot, policies }),
+            files: trust.files,
+        })
+    }
+}
+
+/// One loaded set of trust policies with the pipeline behind it.
+struct PipelineSession {
+    pipeline: Pipeline,
+    trust: TrustSnapshot,
+    policies: Vec<PolicyInForce>,
+}
+
+impl Session for PipelineSession {
+    fn policies(&self) -> &[PolicyInForce] {
+        &self.policies
+    }
+
+    fn verdict<'a>(&'a self, question: &'a Question, deadline: Instant) -> BoxFuture<'a, ImageVerdict> {
+        async move { ImageVerdict::from(&self.pipeline.verdict(&self.trust, question, deadline).await) }.boxed()
+    }
+}

@@ -1,0 +1,161 @@
+//! Hot reload of trust policies and keys: all documents together, or none.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hallmark_policy::Timestamp;
+use hallmark_policy::image::Digest;
+use tokio::sync::Notify;
+
+use crate::metrics::Metrics;
+use crate::session::{Failure, InForce, Session};
+use crate::text::printable;
+use crate::watch::{Debounce, Looks};
+
+/// What makes sessions out of files.
+pub trait Load: Send + Sync + 'static {
+    /// The files and directories that are named in the configuration.
+    fn paths(&self) -> &[PathBuf];
+
+    /// Reads every document and key, all together or not at all. Called where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`LoadError`]; what is in force stays in force then.
+    fn load(&self) -> Result<Loaded, LoadError>;
+}
+
+/// A session, and the files that it was made from.
+pub struct Loaded {
+    /// The session.
+    pub session: Arc<dyn Session>,
+    /// Every file that was read, with the digest of its bytes.
+    pub files: BTreeMap<PathBuf, Digest>,
+}
+
+/// Why a set of documents does not load.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct LoadError {
+    /// What is wrong, with file, line and column.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// Asks for the files to be read at once, whatever they look like. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct ReloadHandle(Arc<Notify>);
+
+impl ReloadHandle {
+    /// Asks for it; returns before it is done.
+    pub fn reload(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Keeps what is in force equal to what is in the files.
+pub(crate) struct Reloader {
+    load: Arc<dyn Load>,
+    in_force: Arc<InForce>,
+    metrics: Arc<Metrics>,
+    handle: ReloadHandle,
+    /// The files that made what is in force.
+    files: BTreeMap<PathBuf, Digest>,
+    /// What everything looked like when it was last read.
+    looks: Looks,
+}
+
+impl Reloader {
+    /// A reloader that has read nothing yet.
+    pub(crate) fn new(
+        load: Arc<dyn Load>,
+        in_force: Arc<InForce>,
+        metrics: Arc<Metrics>,
+        handle: ReloadHandle,
+    ) -> Self {
+        Self { load, in_force, metrics, handle, files: BTreeMap::new(), looks: Looks::default() }
+    }
+
+    /// Looks at the files every so often, and reads them again when they have changed or when it is asked to.
+    pub(crate) async fn watch(mut self, every: Duration) {
+        let mut debounce = Debounce::default();
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let asked = tokio::select! {
+                _ = ticks.tick() => false,
+                () = self.handle.0.notified() => true,
+            };
+            let looks = self.looks.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || looks.again()).await else { continue };
+            if asked || debounce.is_due(&self.looks, now) {
+                self.read().await;
+            }
+        }
+    }
+
+    /// Reads the files once and puts them in force, if they load.
+    pub(crate) async fn read(&mut self) {
+        let load = Arc::clone(&self.load);
+        let known = self.files.clone();
+        let attempt = tokio::task::spawn_blocking(move || attempt(&*load, &known)).await;
+        let (looks, result) = attempt.unwrap_or_else(|_panic| {
+            let message = "reading the trust policies failed in the verifier itself".to_owned();
+            (self.looks.clone(), Err(LoadError { message, hint: "this is a bug in the verifier".to_owned() }))
+        });
+        self.looks = looks;
+        match result {
+            Ok(Loaded { session, files }) if self.files != files => self.put_in_force(session, files),
+            Ok(_) => {
+                self.in_force.confirmed();
+                self.metrics.policies_confirmed();
+            }
+            Err(error) => self.keep(&error),
+        }
+    }
+
+    fn put_in_force(&mut self, session: Arc<dyn Session>, files: BTreeMap<PathBuf, Digest>) {
+        self.metrics.policies_loaded(session.policies());
+        let policies: Vec<_> =
+            session.policies().iter().map(|policy| format!("{}@{}", policy.name, policy.digest)).collect();
+        tracing::info!(policies = policies.join(","), files = files.len(), "trust policies are in force");
+        self.in_force.replace(session, Timestamp::now());
+        self.files = files;
+    }
+
+    fn keep(&self, error: &LoadError) {
+        self.metrics.policies_failed();
+        let message = printable(&error.message);
+        let kept = self.in_force.session().is_some();
+        tracing::error!(error = message, hint = error.hint, kept, "the trust policies do not load");
+        self.in_force.failed(Failure { at: Timestamp::now(), message: format!("{message}; hint: {}", error.hint) });
+    }
+}
+
+/// Reads once. Files that change while they are being read are not believed: half of one set and half of another
+/// could make a third that nobody wrote.
+fn attempt(load: &dyn Load, known: &BTreeMap<PathBuf, Digest>) -> (Looks, Result<Loaded, LoadError>) {
+    let before = Looks::at(load.paths().iter().chain(known.keys()));
+    match load.load() {
+        Ok(loaded) => {
+            // A key file that was read for the first time is looked at for the first time here.
+            let looks = Looks::at(load.paths().iter().chain(loaded.files.keys()));
+            let torn = before.again() != before || !loaded.files.iter().all(|(path, digest)| holds(path, *digest));
+            if torn { (before, Err(changing())) } else { (looks, Ok(loaded)) }
+        }
+        Err(error) => (before, Err(error)),
+    }
+}
+
+fn holds(path: &PathBuf, digest: Digest) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| digest.matches(&bytes))
+}
+
+fn changing() -> LoadError {
+    LoadError {
+        message: "the files changed while they were being read".to_owned(),
+        hint: "they are read again at the next look; replace files by renaming".to_owned(),
+    }
+}
