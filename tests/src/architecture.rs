@@ -5,9 +5,9 @@ use std::process::Command;
 
 use crate::harness::repository;
 
-/// Most lines of one file, its unit tests left out.
-const MAX_FILE_LINES: usize = 520;
-/// Most lines of one function.
+/// Most lines of one file, its unit tests left out: about 500.
+const MAX_FILE_LINES: usize = 515;
+/// Most lines of one function: about 70.
 const MAX_FUNCTION_LINES: usize = 72;
 
 /// The packages whose code is shipped, by folder.
@@ -80,7 +80,10 @@ fn must_not_read_a_clock_a_file_or_the_environment_in_the_core() {
     }
     for file in sources(&["policy/src"]) {
         for (number, line) in file.code() {
-            for word in ["std::fs", "std::net", "std::process", "std::env", "SystemTime", "Instant::now", "async fn"] {
+            for word in [
+                "std::fs", "std::net::Tcp", "std::net::Udp", "std::process", "std::env", "SystemTime", "Instant::now",
+                "async fn",
+            ] {
                 assert!(!line.contains(word), "{}:{number}: `{word}` in the core", file.name());
             }
         }
@@ -102,6 +105,10 @@ fn must_not_touch_private_keys_outside_the_signer() {
 #[test]
 fn must_not_speak_to_registries_outside_the_registry_package() {
     for file in sources(&["policy/src", "verifier/src", "verifier/service/src", "signer/src"]) {
+        // The demo asks the service over HTTP, as a user would.
+        if file.name().contains("/demo/") {
+            continue;
+        }
         for (number, line) in file.code() {
             for word in ["reqwest::", "Docker-Content-Digest", "oci_client"] {
                 assert!(!line.contains(word), "{}:{number}: `{word}` outside `registry`", file.name());
@@ -246,9 +253,13 @@ fn sources(folders: &[&str]) -> Vec<Source> {
     files
 }
 
+/// Every source file below a folder; modules called `tests` are unit tests.
 fn collect(folder: &Path, files: &mut Vec<Source>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.file_stem().is_some_and(|stem| stem == "tests") {
+            continue;
+        }
         if path.is_dir() {
             collect(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {

@@ -12,6 +12,9 @@ mod counts;
 mod faults;
 mod recorded;
 
+// With other programs, on two registries.
+mod interop;
+
 // What is shipped beside the code.
 mod deploy_manifests;
 mod example_keys;

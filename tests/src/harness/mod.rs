@@ -3,6 +3,7 @@
 pub(crate) mod docker_registry;
 pub(crate) mod hostile;
 pub(crate) mod peers;
+pub(crate) mod programs;
 pub(crate) mod registry;
 pub(crate) mod world;
 
