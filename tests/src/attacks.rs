@@ -30,7 +30,11 @@ fn outcome(verdict: &Verdict) -> (Outcome, Option<Code>) {
 /// An answer with a body of some type, whatever the registry has.
 fn answer(content_type: &str, more: &[(&str, &str)], body: Vec<u8>) -> Act {
     let headers = [("content-type", content_type)].into_iter().chain(more.iter().copied());
-    Act::Answer { status: 200, headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), body }
+    Act::Answer {
+        status: 200,
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        body,
+    }
 }
 
 /// An index that lists manifests.
@@ -237,11 +241,8 @@ async fn must_not_send_credentials_along_a_redirect_or_to_another_host_s_upload_
         assert_ne!(outcome(&verdict).1, Some(Code::Unsigned), "{place}");
         attacker.must_know_nothing();
     }
-    let upload = Act::Answer {
-        status: 202,
-        headers: vec![("location".to_owned(), attacker.url("/upload"))],
-        body: Vec::new(),
-    };
+    let upload =
+        Act::Answer { status: 202, headers: vec![("location".to_owned(), attacker.url("/upload"))], body: Vec::new() };
     world.registry.set_fault(Fault::at("/blobs/uploads/", upload));
     let bundle = key.sign(&world.statement(), Format::SigstoreBundle);
     let client = logged_in(&world);

@@ -64,7 +64,8 @@ async fn skopeo_copies_without_changing_the_digest() {
     let arguments = [&["--policy", "anything.json", "copy"], &options[..], &[&source, &target]].concat();
     bench.run(&skopeo, &arguments).expect_success();
     assert_eq!(bench.digest(&copy).await, bench.digest(&image).await);
-    let tags = bench.run(&skopeo, &["list-tags", "--tls-verify=false", &format!("docker://{}/to/app", bench.site.host())]);
+    let tags =
+        bench.run(&skopeo, &["list-tags", "--tls-verify=false", &format!("docker://{}/to/app", bench.site.host())]);
     assert!(tags.expect_success().contains("\"v1\""));
 }
 

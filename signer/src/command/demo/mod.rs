@@ -54,8 +54,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
 
 fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     let host = stage.registry_host();
-    let [signed, unsigned, tampered] =
-        ["signed", "unsigned", "tampered"].map(|name| format!("{host}/demo/{name}:1"));
+    let [signed, unsigned, tampered] = ["signed", "unsigned", "tampered"].map(|name| format!("{host}/demo/{name}:1"));
     story.tell(&format!("An OCI registry listens on {host}. Three small images are pushed to it."))?;
     for image in [&signed, &unsigned, &tampered] {
         stage.push(image, "as it was built")?;
@@ -83,7 +82,8 @@ fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     story.show_command("hallmark-verifier --config verifier.yaml &", "")?;
 
     story.tell("The service is asked for verdicts.")?;
-    let expected = [(&signed, "allow", None), (&unsigned, "deny", Some("unsigned")), (&tampered, "deny", Some("digest-mismatch"))];
+    let expected =
+        [(&signed, "allow", None), (&unsigned, "deny", Some("unsigned")), (&tampered, "deny", Some("digest-mismatch"))];
     let mut exit = Exit::Success;
     for (image, verdict, code) in expected {
         let question = json!({"images": [image]}).to_string();
