@@ -131,6 +131,8 @@ pub struct Limits {
     pub first_request_timeout: Span,
     /// Most time that a connection may be idle; an API server keeps its connections for 90 s.
     pub idle_timeout: Span,
+    /// Most time that a peer may take nothing of what is written to it.
+    pub write_timeout: Span,
     /// Most connections.
     pub connections: usize,
     /// Most requests that are being answered.
@@ -200,6 +202,7 @@ impl Default for Limits {
             body_timeout: Span::seconds(10),
             first_request_timeout: Span::seconds(10),
             idle_timeout: Span::seconds(120),
+            write_timeout: Span::seconds(30),
             connections: 4096,
             requests: 1024,
             images: 1000,
@@ -391,6 +394,7 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "limits.bodyTimeout", put: |c, text| put(&mut c.limits.body_timeout, text) },
     Setting { key: "limits.firstRequestTimeout", put: |c, text| put(&mut c.limits.first_request_timeout, text) },
     Setting { key: "limits.idleTimeout", put: |c, text| put(&mut c.limits.idle_timeout, text) },
+    Setting { key: "limits.writeTimeout", put: |c, text| put(&mut c.limits.write_timeout, text) },
     Setting { key: "limits.connections", put: |c, text| put(&mut c.limits.connections, text) },
     Setting { key: "limits.requests", put: |c, text| put(&mut c.limits.requests, text) },
     Setting { key: "limits.images", put: |c, text| put(&mut c.limits.images, text) },

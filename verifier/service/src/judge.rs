@@ -79,3 +79,51 @@ impl From<&Rejection> for Rejected {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
+    use hallmark_policy::verdict::{Question, decide_without_evidence};
+    use hallmark_policy::{Code, Outcome, Timestamp};
+
+    const DOCUMENT: &str = r#"
+apiVersion: hallmark.dev/v1alpha1
+kind: TrustPolicy
+metadata: {name: NAME}
+spec:
+  authorities: [{name: release-team, keys: [{publicKey: {file: a.pub}}]}]
+  rules: [{name: prod, images: ["r.example/prod/**"], require: release-team, tags: deny, mode: MODE}]
+"#;
+
+    fn view(documents: &[(&str, &str)], image: &str) -> ImageVerdict {
+        let compile = |(name, mode): &(&str, &str)| {
+            let text = DOCUMENT.replace("NAME", name).replace("MODE", mode);
+            let key = include_bytes!("../../../policy/testdata/cosign.pub");
+            TrustPolicy::compile(&Document::parse(name, &text).unwrap(), &mut |_| Ok(key.to_vec())).unwrap()
+        };
+        let trust = TrustSnapshot::new(documents.iter().map(compile).collect()).unwrap();
+        let question = Question::about(image.parse().unwrap());
+        ImageVerdict::from(&decide_without_evidence(&question, &trust, Timestamp::UNIX_EPOCH).unwrap())
+    }
+
+    #[test]
+    fn an_image_without_a_rule_is_denied_without_a_rule() {
+        let view = view(&[("one", "enforce")], "nginx");
+        assert_eq!((view.verdict, view.admit, view.rule), (Outcome::Deny, false, None));
+        assert_eq!(view.reasons.first().unwrap().code, Code::NoMatchingRule);
+        assert!(!view.reasons.first().unwrap().hint.is_empty());
+        assert!(view.rules.is_empty() && view.proof.is_empty());
+    }
+
+    #[test]
+    fn a_rule_that_warns_admits_and_one_that_enforces_beside_it_does_not() {
+        let warned = view(&[("one", "warn")], "r.example/prod/app:1");
+        assert_eq!((warned.verdict, warned.admit, warned.mode), (Outcome::Deny, true, Some(Mode::Warn)));
+        assert_eq!(warned.rule.as_deref(), Some("one/prod"));
+        let refused = view(&[("one", "warn"), ("two", "enforce")], "r.example/prod/app:1");
+        assert_eq!((refused.verdict, refused.admit, refused.mode), (Outcome::Deny, false, Some(Mode::Enforce)));
+        assert_eq!(refused.rule.as_deref(), Some("two/prod"), "the rule that decides is named");
+        assert_eq!(refused.rules.len(), 2);
+    }
+}

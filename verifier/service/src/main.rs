@@ -74,10 +74,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         return check(&config, &load);
     }
     start_log(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(1, format!("the runtime does not start: {error}"), "check the system's limits"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Failure::new(1, format!("the runtime does not start: {error}"), "check the system's limits")
+    })?;
     runtime.block_on(serve_until_signalled(config, load))
 }
 
@@ -113,11 +112,15 @@ fn start_log(config: &Config) -> Result<(), Failure> {
 async fn serve_until_signalled(mut config: Config, load: PipelineLoader) -> Result<(), Failure> {
     let bind = |address, setting: &'static str| {
         let hint = format!("change the setting `{setting}`");
-        TcpListener::bind(address).map_err(|error| Failure::new(1, format!("cannot listen on {address}: {error}"), hint))
+        TcpListener::bind(address)
+            .map_err(|error| Failure::new(1, format!("cannot listen on {address}: {error}"), hint))
     };
-    let listeners =
-        Listeners { api: bind(config.api.listen, "api.listen")?, operations: bind(config.operations.listen, "operations.listen")? };
-    let no_signals = |error| Failure::new(1, format!("signals cannot be received: {error}"), "check the system's limits");
+    let listeners = Listeners {
+        api: bind(config.api.listen, "api.listen")?,
+        operations: bind(config.operations.listen, "operations.listen")?,
+    };
+    let no_signals =
+        |error| Failure::new(1, format!("signals cannot be received: {error}"), "check the system's limits");
     let hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;

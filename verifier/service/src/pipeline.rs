@@ -85,7 +85,8 @@ impl PipelineLoader {
 
 fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, RegistrySetupError> {
     let read = |path: &PathBuf| {
-        let fail = |error: std::io::Error| RegistrySetupError::CaFile { path: path.clone(), problem: error.to_string() };
+        let fail =
+            |error: std::io::Error| RegistrySetupError::CaFile { path: path.clone(), problem: error.to_string() };
         std::fs::read(path).map_err(fail)
     };
     Ok(HostConfiguration {

@@ -65,7 +65,13 @@ pub(crate) struct Reloader {
     files: BTreeMap<PathBuf, Digest>,
     /// What everything looked like when it was last read.
     looks: Looks,
+    /// Why the last attempt failed, if it did.
+    failing: Option<LoadError>,
 }
+
+/// After a failure the files are read again every so many looks, changed or not: what was missing may be in a place
+/// that is not looked at, such as a key file that no loaded document has named yet.
+const LOOKS_BETWEEN_RETRIES: u32 = 5;
 
 impl Reloader {
     /// A reloader that has read nothing yet.
@@ -75,12 +81,13 @@ impl Reloader {
         metrics: Arc<Metrics>,
         handle: ReloadHandle,
     ) -> Self {
-        Self { load, in_force, metrics, handle, files: BTreeMap::new(), looks: Looks::default() }
+        Self { load, in_force, metrics, handle, files: BTreeMap::new(), looks: Looks::default(), failing: None }
     }
 
     /// Looks at the files every so often, and reads them again when they have changed or when it is asked to.
     pub(crate) async fn watch(mut self, every: Duration) {
         let mut debounce = Debounce::default();
+        let mut since_failure = 0_u32;
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -90,7 +97,11 @@ impl Reloader {
             };
             let looks = self.looks.clone();
             let Ok(now) = tokio::task::spawn_blocking(move || looks.again()).await else { continue };
-            if asked || debounce.is_due(&self.looks, now) {
+            since_failure = if self.failing.is_some() { since_failure.saturating_add(1) } else { 0 };
+            // A retry must not catch a file in the middle of being written either.
+            let retry = since_failure >= LOOKS_BETWEEN_RETRIES && now == self.looks;
+            if asked || debounce.is_due(&self.looks, now) || retry {
+                since_failure = 0;
                 self.read().await;
             }
         }
@@ -108,11 +119,9 @@ impl Reloader {
         self.looks = looks;
         match result {
             Ok(Loaded { session, files }) if self.files != files => self.put_in_force(session, files),
-            Ok(_) => {
-                self.in_force.confirmed();
-                self.metrics.policies_confirmed();
-            }
-            Err(error) => self.keep(&error),
+            Ok(_) => self.confirm(),
+            Err(error) if self.failing.as_ref() == Some(&error) => {}
+            Err(error) => self.keep(error),
         }
     }
 
@@ -123,14 +132,22 @@ impl Reloader {
         tracing::info!(policies = policies.join(","), files = files.len(), "trust policies are in force");
         self.in_force.replace(session, Timestamp::now());
         self.files = files;
+        self.failing = None;
     }
 
-    fn keep(&self, error: &LoadError) {
+    fn confirm(&mut self) {
+        self.failing = None;
+        self.in_force.confirmed();
+        self.metrics.policies_confirmed();
+    }
+
+    fn keep(&mut self, error: LoadError) {
         self.metrics.policies_failed();
         let message = printable(&error.message);
         let kept = self.in_force.session().is_some();
         tracing::error!(error = message, hint = error.hint, kept, "the trust policies do not load");
         self.in_force.failed(Failure { at: Timestamp::now(), message: format!("{message}; hint: {}", error.hint) });
+        self.failing = Some(error);
     }
 }
 

@@ -19,6 +19,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 
 use crate::config::Limits;
 use crate::metrics::Metrics;
@@ -53,6 +54,7 @@ impl Server {
     pub(crate) async fn run(self) -> io::Result<()> {
         let bounded = Bounded {
             connections: Arc::new(Semaphore::new(self.limits.connections.min(Semaphore::MAX_PERMITS))),
+            write_timeout: self.limits.write_timeout.0,
             metrics: self.metrics,
         };
         let mut server = axum_server::from_tcp(self.listener)?
@@ -80,47 +82,72 @@ impl Server {
 #[derive(Clone)]
 struct Bounded {
     connections: Arc<Semaphore>,
+    write_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
 impl<S> Accept<TcpStream, S> for Bounded {
-    type Stream = Counted;
+    type Stream = Connection<TcpStream>;
     type Service = S;
-    type Future = std::future::Ready<io::Result<(Counted, S)>>;
+    type Future = std::future::Ready<io::Result<(Connection<TcpStream>, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let Ok(place) = self.connections.clone().try_acquire_owned() else {
             self.metrics.count_refused_connection();
             return std::future::ready(Err(io::Error::other("too many connections")));
         };
-        let counted = stream.set_nodelay(true).map(|()| (Counted { stream, _place: place }, service));
-        std::future::ready(counted)
+        let accepted = stream.set_nodelay(true).map(|()| {
+            (Connection { stream, write_timeout: self.write_timeout, stalled: None, _place: place }, service)
+        });
+        std::future::ready(accepted)
     }
 }
 
-/// A connection that gives its place back when it ends.
-struct Counted {
-    stream: TcpStream,
+/// A connection that gives its place back when it ends, and that ends when its peer takes nothing for too long: the
+/// answers that wait for such a peer would fill the memory.
+struct Connection<S> {
+    stream: S,
+    write_timeout: Duration,
+    /// Runs while the peer takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
-impl AsyncRead for Counted {
+impl<S> Connection<S> {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if progress.is_ready() {
+            self.stalled = None;
+            return progress;
+        }
+        let timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Counted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let progress = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, progress)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let progress = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, progress)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let progress = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.watch(cx, progress)
     }
 
     fn poll_write_vectored(
@@ -128,7 +155,8 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let progress = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, progress)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -173,4 +201,29 @@ pub(crate) async fn run_until(
 
 fn flatten(ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Result<()> {
     ended.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let write_timeout = Duration::from_millis(200);
+        let mut connection = Connection { stream: ours, write_timeout, stalled: None, _place: place };
+        let reader = tokio::spawn(async move {
+            // Slow, but it takes something each time: nobody is given up for that.
+            for _ in 0..8 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                theirs.read_exact(&mut [0; 16]).await.unwrap();
+            }
+            theirs
+        });
+        connection.write_all(&[0; 128]).await.unwrap();
+        let _theirs = reader.await.unwrap();
+        assert_eq!(connection.write_all(&[0; 128]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -42,12 +42,16 @@ pub(super) async fn read_body(
     budget: &BodyBudget,
 ) -> Result<ReadBody, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > limit) {
-        return Err(too_large(limit));
-    }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
         let problem = Problem::new(ProblemKind::UnsupportedMediaType, "compressed bodies are not accepted");
         return Err(problem.hint("send the body without `Content-Encoding`"));
+    }
+    if announced.is_some_and(|length| length > limit) {
+        // Who asks first (`Expect: 100-continue`) hears it before he sends anything.
+        if !headers.contains_key(header::EXPECT) {
+            let _ = tokio::time::timeout(timeout, discard(body, limit)).await;
+        }
+        return Err(too_large(limit));
     }
     match tokio::time::timeout(timeout, collect(body, limit, budget)).await {
         Ok(result) => result,
@@ -66,6 +70,8 @@ async fn collect(mut body: Body, limit: usize, budget: &BodyBudget) -> Result<Re
             frame.map_err(|error| Problem::new(ProblemKind::Malformed, format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len().saturating_add(data.len()) > limit {
+            drop((bytes, share));
+            discard(body, limit).await;
             return Err(too_large(limit));
         }
         let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -81,6 +87,19 @@ async fn collect(mut body: Body, limit: usize, budget: &BodyBudget) -> Result<Re
         bytes.extend_from_slice(&data);
     }
     Ok(ReadBody { bytes: bytes.freeze(), _share: share })
+}
+
+/// Reads on for a while without keeping anything: a connection that is closed while its peer is still writing loses
+/// the answer that says why.
+async fn discard(mut body: Body, limit: usize) {
+    let mut left = limit.saturating_mul(4);
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        if length >= left {
+            break;
+        }
+        left -= length;
+    }
 }
 
 /// Whether a request says that its body is JSON.

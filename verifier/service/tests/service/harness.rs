@@ -22,15 +22,15 @@ use tokio::sync::oneshot;
 /// Judges by name: `bad`, `warn`, `audit`, `slow`, `panic` and `unknown` in a repository's path do what they say;
 /// everything else is allowed. `only-NS` is allowed in the namespace `NS` alone.
 #[derive(Default)]
-pub struct Fake {
-    pub asked: Mutex<Vec<(String, Option<String>)>>,
-    pub running: AtomicUsize,
-    pub most_running: AtomicUsize,
+pub(crate) struct Fake {
+    pub(crate) asked: Mutex<Vec<(String, Option<String>)>>,
+    pub(crate) running: AtomicUsize,
+    pub(crate) most_running: AtomicUsize,
     policies: Vec<PolicyInForce>,
 }
 
 impl Fake {
-    pub fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         let policies = vec![PolicyInForce { name: name.to_owned(), digest: Digest::of(name.as_bytes()).to_string() }];
         Self { policies, ..Self::default() }
     }
@@ -102,10 +102,11 @@ impl Session for Fake {
     }
 }
 
-/// A policy file whose whole text is the name of the policy; `broken` in it does not load.
-pub struct FakeLoad {
-    pub session: Option<Arc<Fake>>,
-    pub paths: Vec<PathBuf>,
+/// A policy file whose whole text is the name of the policy; `broken` in it does not load, and `key NAME` needs a file
+/// of that name beside it.
+pub(crate) struct FakeLoad {
+    pub(crate) session: Option<Arc<Fake>>,
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 impl Load for FakeLoad {
@@ -123,6 +124,9 @@ impl Load for FakeLoad {
         for path in &self.paths {
             let fail = |message: String| LoadError { message, hint: "mend it".into() };
             let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+            if let Some(key) = text.strip_prefix("key ") {
+                std::fs::read(path.with_file_name(key)).map_err(|error| fail(error.to_string()))?;
+            }
             if text.contains("broken") || text.is_empty() {
                 return Err(fail(format!("{}:1:1: `{text}` is not a policy", path.display())));
             }
@@ -133,17 +137,17 @@ impl Load for FakeLoad {
     }
 }
 
-pub struct Running {
-    pub api: String,
-    pub operations: String,
-    pub client: reqwest::Client,
-    pub fake: Arc<Fake>,
-    pub reload: ReloadHandle,
+pub(crate) struct Running {
+    pub(crate) api: String,
+    pub(crate) operations: String,
+    pub(crate) client: reqwest::Client,
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) reload: ReloadHandle,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-pub fn test_config() -> Config {
+pub(crate) fn test_config() -> Config {
     let mut config = Config {
         accept_while_draining: Span::seconds(0),
         drain_for: Span::seconds(5),
@@ -154,16 +158,16 @@ pub fn test_config() -> Config {
     config
 }
 
-pub async fn start() -> Running {
+pub(crate) async fn start() -> Running {
     start_with(test_config()).await
 }
 
-pub async fn start_with(config: Config) -> Running {
+pub(crate) async fn start_with(config: Config) -> Running {
     let fake = Arc::new(Fake::named("production"));
     start_loading(config, FakeLoad { session: Some(fake.clone()), paths: Vec::new() }, fake).await
 }
 
-pub async fn start_loading(config: Config, load: FakeLoad, fake: Arc<Fake>) -> Running {
+pub(crate) async fn start_loading(config: Config, load: FakeLoad, fake: Arc<Fake>) -> Running {
     let listeners = Listeners { api: bind(), operations: bind() };
     let scheme = if config.api.tls.certificate_file.is_some() { "https" } else { "http" };
     let api = format!("{scheme}://localhost:{}", listeners.api.local_addr().unwrap().port());
@@ -185,20 +189,27 @@ fn bind() -> TcpListener {
 }
 
 impl Running {
-    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> (u16, Value, reqwest::header::HeaderMap) {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, Value, reqwest::header::HeaderMap) {
         let request = self.client.post(format!("{}{path}", self.api)).header("content-type", "application/json");
         answer(request.body(body)).await
     }
 
-    pub async fn readiness(&self) -> (Option<u16>, Value) {
+    pub(crate) async fn readiness(&self) -> (Option<u16>, Value) {
         match self.client.get(format!("{}/readyz", self.operations)).send().await {
             Err(_) => (None, Value::Null),
-            Ok(response) => (Some(response.status().as_u16()), response.json().await.unwrap()),
+            Ok(response) => {
+                let status = response.status().as_u16();
+                (Some(status), serde_json::from_str(&response.text().await.unwrap()).unwrap())
+            }
         }
     }
 
     /// Asks for readiness until it is as expected, for at most five seconds.
-    pub async fn wait_for(&self, expected: impl Fn(Option<u16>, &Value) -> bool) -> Value {
+    pub(crate) async fn wait_for(&self, expected: impl Fn(Option<u16>, &Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
             let (status, body) = self.readiness().await;
@@ -210,20 +221,20 @@ impl Running {
         }
     }
 
-    pub async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         self.client.get(format!("{}/metrics", self.operations)).send().await.unwrap().text().await.unwrap()
     }
 
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    pub async fn ended(self) {
+    pub(crate) async fn ended(self) {
         self.task.await.unwrap();
     }
 }
 
-pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value, reqwest::header::HeaderMap) {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (u16, Value, reqwest::header::HeaderMap) {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.unwrap();

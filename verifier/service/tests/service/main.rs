@@ -1,4 +1,5 @@
 //! The service over real sockets, with a stand-in for the pipeline: what the wire sees.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic in a test is a failed test")]
 
 mod admission;
 mod harness;

@@ -35,7 +35,11 @@ async fn the_worst_image_decides_and_enforce_says_it_by_status() {
     ] {
         for (query, expected) in [("", 200), ("?enforce=false", 200), ("?enforce=true", enforced)] {
             let (status, body, _) = service.post(&format!("/v1/verdicts{query}"), ask(&images)).await;
-            assert_eq!((status, &body["verdict"], &body["admit"]), (expected, &json!(verdict), &json!(admit)), "{images:?}");
+            assert_eq!(
+                (status, &body["verdict"], &body["admit"]),
+                (expected, &json!(verdict), &json!(admit)),
+                "{images:?}"
+            );
             assert_eq!(body["images"].as_array().unwrap().len(), images.len());
         }
     }
@@ -133,7 +137,8 @@ async fn only_plain_json_is_read() {
         let (status, body, _) = answer(request.header(name, value)).await;
         assert_eq!(status, 415, "{name}: {value} {body}");
     }
-    let request = service.client.post(&url).body(ask(&["r.example/a"])).header("content-type", "application/json; charset=utf-8");
+    let request =
+        service.client.post(&url).body(ask(&["r.example/a"])).header("content-type", "application/json; charset=utf-8");
     assert_eq!(answer(request).await.0, 200);
 }
 
@@ -147,20 +152,21 @@ async fn a_definite_answer_leaves_before_the_deadline() {
         assert_eq!(body["images"][1]["verdict"], "allow");
     };
     let began = Instant::now();
-    let (status, body, _) = service.post("/v1/verdicts?enforce=true&timeout=1s", images.clone()).await;
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let (status, body, _) = service.post("/v1/verdicts?enforce=true&timeout=2s", images.clone()).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(status, 503);
     check(&body);
-    let request = service.client.post(format!("{}/v1/verdicts", service.api)).header("prefer", "wait=1").body(images);
+    let request = service.client.post(format!("{}/v1/verdicts", service.api)).header("prefer", "wait=2").body(images);
     let (status, body, _) = answer(request.header("content-type", "application/json")).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(status, 200);
     check(&body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claimed_namespace_can_only_make_the_answer_stricter() {
-    let ask = |image: &str, namespace: &str| json!({"images": [image], "context": {"namespace": namespace}}).to_string();
+    let ask =
+        |image: &str, namespace: &str| json!({"images": [image], "context": {"namespace": namespace}}).to_string();
     let service = start().await;
     let (_, body, _) = service.post("/v1/verdicts", ask("r.example/only-prod", "prod")).await;
     assert_eq!(body["admit"], true);
@@ -200,8 +206,9 @@ async fn verdicts_are_counted_and_no_image_is_a_label() {
 async fn the_description_is_generated_and_complete() {
     let service = start().await;
     let url = format!("{}/openapi.json", service.api);
-    let (status, body, _) = answer(service.client.get(url)).await;
-    assert_eq!(status, 200);
+    let (status, mut body, _) = answer(service.client.get(url)).await;
+    assert_eq!((status, &body["info"]["version"]), (200, &json!(env!("CARGO_PKG_VERSION"))));
+    body["info"]["version"] = json!("VERSION");
     let paths: Vec<_> = body["paths"].as_object().unwrap().keys().collect();
     assert_eq!(paths, ["/v1/admission/validate", "/v1/verdicts"]);
     insta::assert_json_snapshot!(body);
