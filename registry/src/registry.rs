@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hallmark_policy::Code;
 use hallmark_policy::Timestamp;
-use hallmark_policy::evidence::{Evidence, Observation};
+use hallmark_policy::evidence::{Cause, Evidence, Observation};
 use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, PinnedImage, Repository};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::attach::{AttachError, Attached, attach_bundle, attach_simple_signing};
 use crate::capability::Capabilities;
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) capabilities: Capabilities,
     /// Media type and size of images that were resolved, for the `subject` of what is attached to them.
     pub(crate) subjects: Remembered<PinnedImage, Descriptor>,
+    /// Tags that are being added to: registries have no compare-and-swap, so that our own writers take turns.
+    tag_turns: Remembered<ImageReference, Arc<Mutex<()>>>,
     operation_timeout: Duration,
     sent: Arc<AtomicU64>,
     clock: Clock,
@@ -55,6 +59,7 @@ impl Registry {
             hosts,
             capabilities: Capabilities::new(),
             subjects: Remembered::with_capacity(MAX_SUBJECTS),
+            tag_turns: Remembered::with_capacity(MAX_SUBJECTS),
             operation_timeout: configuration.operation_timeout,
             sent,
             clock,
@@ -157,6 +162,18 @@ impl Registry {
 impl Shared {
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// Waits until no other writer of this process adds to a tag; the turn ends when the guard is dropped.
+    pub(crate) async fn take_turn(
+        &self,
+        tag: &ImageReference,
+        deadline: Instant,
+    ) -> Result<OwnedMutexGuard<()>, Cause> {
+        let turn = self.tag_turns.find_or_insert_with(tag.clone(), self.operation_timeout, Arc::default);
+        tokio::time::timeout_at(deadline.into(), turn.lock_owned()).await.map_err(|_| {
+            Cause::new(Code::DeadlineExceeded, format!("other writers were adding to `{tag}` until the deadline"))
+        })
     }
 
     /// When an operation that was given no deadline has taken too long.

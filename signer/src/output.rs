@@ -85,11 +85,6 @@ impl Text {
         self.lines.push(parts.into());
     }
 
-    /// Adds the lines of another text.
-    pub(crate) fn append(&mut self, other: Self) {
-        self.lines.extend(other.lines);
-    }
-
     /// The lines as they are printed.
     pub(crate) fn render(&self, colour: bool) -> String {
         let mut rendered = String::new();

@@ -3,5 +3,21 @@
 
 mod harness;
 
+// What must hold of the code itself (invariants 1 and 7 of ARCHITECTURE.md).
+mod architecture;
+
+// From a registry to a verdict, in process.
+mod attacks;
+mod counts;
+mod faults;
+mod recorded;
+
+// With other programs, on two registries.
+mod interop;
+
+// What is shipped beside the code.
 mod deploy_manifests;
 mod example_keys;
+
+// The harness keeps what it promises.
+mod registry_conformance;

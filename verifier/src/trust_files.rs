@@ -17,6 +17,8 @@ const MAX_DOCUMENTS: usize = 1_000;
 pub struct LoadedTrust {
     /// The documents in force together.
     pub snapshot: TrustSnapshot,
+    /// The same documents as they are written, in the same order: for remarks on them.
+    pub documents: Vec<Document>,
     /// Every file that was read, policies and keys, with the digest of what was read.
     pub files: BTreeMap<PathBuf, Digest>,
 }
@@ -67,6 +69,7 @@ impl TrustFilesError {
 pub fn load_trust(paths: &[PathBuf]) -> Result<LoadedTrust, TrustFilesError> {
     let mut files = BTreeMap::new();
     let mut policies = Vec::new();
+    let mut written = Vec::new();
     for path in documents(paths)? {
         let bytes = read(&path, limits::MAX_POLICY_BYTES)?;
         files.insert(path.clone(), Digest::of(&bytes));
@@ -84,8 +87,9 @@ pub fn load_trust(paths: &[PathBuf]) -> Result<LoadedTrust, TrustFilesError> {
             Ok(bytes)
         };
         policies.push(TrustPolicy::compile(&document, &mut key_file).map_err(TrustFilesError::Policy)?);
+        written.push(document);
     }
-    Ok(LoadedTrust { snapshot: TrustSnapshot::new(policies)?, files })
+    Ok(LoadedTrust { snapshot: TrustSnapshot::new(policies)?, documents: written, files })
 }
 
 fn documents(paths: &[PathBuf]) -> Result<Vec<PathBuf>, TrustFilesError> {

@@ -24,6 +24,7 @@ pub(super) async fn list_in_fallback(
 ) -> Result<bool, AttachError> {
     let tag = subject.digest.fallback_tag();
     let image = ImageReference::tagged(subject.repository.clone(), tag.clone());
+    let _turn = shared.take_turn(&image, deadline).await.map_err(AttachError::Read)?;
     for attempt in 0..MAX_ATTEMPTS {
         let existing = read(shared, &image, deadline).await?;
         let Some(bytes) = with_entry(existing.as_deref(), entry, &tag)? else { return Ok(attempt == 0) };

@@ -36,6 +36,7 @@ pub(crate) async fn attach_simple_signing(
     let mut inlined = payload.len() <= MAX_INLINE_BYTES && !shared.capabilities.refuses_inline(repository.host());
     let mut was_refused = false;
     let mut is_pushed = false;
+    let _turn = shared.take_turn(&image, deadline).await.map_err(AttachError::Read)?;
     for attempt in 0..MAX_ATTEMPTS {
         let existing = read(shared, &image, deadline).await?;
         if let Some(manifest) = holds(existing.as_deref(), payload, signature_base64) {

@@ -1,5 +1,9 @@
 //! What is attached is found, nothing that was there is lost, and doing it again changes nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::{join, join_all};
 use hallmark_policy::evidence::{Observation, Place};
 use hallmark_policy::image::{Digest, ImageReference, Index, Manifest, media_type};
 use hallmark_registry::AttachError;
@@ -51,27 +55,52 @@ async fn must_not_lose_a_signature_to_another_writer() {
     let server = Scripted::without_referrers().await;
     let registry = client();
     let image = server.push_image(&registry, "app").await;
-    let bundles: Vec<Vec<u8>> = (0..4).map(|n| format!("{{\"a\":{n}}}").into_bytes()).collect();
-    let attached = futures_util::future::join_all(
-        bundles.iter().map(|bundle| registry.attach_bundle(&image, bundle, annotations())),
+    let bundles: Vec<Vec<u8>> = (0..20).map(|n| format!("{{\"a\":{n}}}").into_bytes()).collect();
+    let signatures: Vec<String> = (0..20).map(|n| format!("c2ln{n}")).collect();
+    let (attached, signed) = join(
+        join_all(bundles.iter().map(|bundle| registry.attach_bundle(&image, bundle, annotations()))),
+        join_all(signatures.iter().map(|signature| registry.attach_simple_signing(&image, b"payload", signature))),
     )
     .await;
-    assert!(attached.iter().all(Result::is_ok), "{attached:?}");
-    // Between two writers' last readings one may still be overwritten; running it again completes it.
-    for bundle in &bundles {
-        registry.attach_bundle(&image, bundle, annotations()).await.unwrap();
-    }
-    let evidence = gather(&client(), &image.into()).await;
-    assert_eq!(evidence.listed().len(), 4);
+    assert!(attached.iter().chain(&signed).all(Result::is_ok), "{attached:?} {signed:?}");
+    let evidence = gather(&client(), &image.clone().into()).await;
+    assert_eq!(evidence.listed().len(), 21);
+    let tag = ImageReference::tagged(image.repository.clone(), image.digest.signature_tag());
+    let Observation::Found(fetched) = registry.fetch_manifest(&tag).await else { panic!("no manifest") };
+    assert_eq!(Manifest::parse(fetched.content.bytes()).unwrap().layers.len(), 20);
+}
+
+#[tokio::test]
+async fn an_index_that_another_program_overwrote_is_repaired() {
+    let overwritten = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&overwritten);
+    // The first two writes of the index get lost, as when another writer who had read the old one comes after us.
+    let server = Scripted::with(
+        move |request| {
+            let is_index = request.method() == "PUT" && request.uri().path().contains("/manifests/sha256-");
+            let is_lost = is_index && count.fetch_add(1, Ordering::SeqCst) < 2;
+            is_lost.then(|| text(201, ""))
+        },
+        |_, mut response| {
+            response.headers_mut().remove("oci-subject");
+            response
+        },
+    )
+    .await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    let attached = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    assert_eq!((attached.place, attached.already_there), (Place::FallbackTag, false));
+    assert_eq!(overwritten.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
 async fn a_registry_that_refuses_data_gets_the_manifest_without_it() {
-    let refused = std::sync::atomic::AtomicUsize::new(0);
+    let refused = AtomicUsize::new(0);
     let server = Scripted::with(
         move |request| {
             let is_signature = request.method() == "PUT" && request.uri().path().contains("/manifests/sha256:");
-            let is_first = is_signature && refused.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            let is_first = is_signature && refused.fetch_add(1, Ordering::SeqCst) == 0;
             is_first.then(|| text(400, r#"{"errors":[{"code":"MANIFEST_INVALID","message":"no data"}]}"#))
         },
         |_, response| response,

@@ -1,6 +1,8 @@
 //! The verbs. Each is one file: its arguments, what it does, and how the answer is told.
 
 mod completion;
+#[cfg(feature = "demo")]
+mod demo;
 mod evidence;
 mod foreign;
 mod inspect;
@@ -45,6 +47,9 @@ struct CommandLine {
 enum Verb {
     /// Print the completion script of a shell
     Completion(completion::Arguments),
+    /// Show the whole job on this machine: registry, keys, signatures, service, verdicts
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
     /// Record what a verdict rests on, and look into a recording
     #[command(subcommand)]
     Evidence(evidence::Verb),
@@ -89,6 +94,8 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
     let output = Output::new(command_line.output, command_line.verbose);
     match command_line.verb {
         Verb::Completion(arguments) => completion::run(&arguments, output),
+        #[cfg(feature = "demo")]
+        Verb::Demo(arguments) => demo::run(&arguments, output),
         Verb::Evidence(verb) => evidence::run(verb, output),
         Verb::Inspect(arguments) => inspect::run(&arguments, output),
         Verb::Key(verb) => key::run(verb, output),

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use hallmark_policy::evidence::DecodedEvidence;
 use hallmark_policy::image::ImageReference;
-use hallmark_policy::trust::{PolicyErrors, TrustPolicy, TrustSnapshot, schema};
+use hallmark_policy::trust::{Lint, PolicyErrors, TrustPolicy, lint, schema};
 use hallmark_policy::verdict::{Question, decide_without_evidence, explain};
-use hallmark_verifier::{TrustFilesError, load_trust};
+use hallmark_verifier::{LoadedTrust, TrustFilesError, load_trust};
 use serde::Serialize;
 
 use super::{registry_access, trust, verify};
@@ -17,7 +17,7 @@ use crate::report::{ExplanationReport, VerdictsReport};
 /// What can be done with trust policies.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// Say whether policies load together, and what is wrong where
+    /// Say whether policies load together, what is wrong where, and what could be better
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArguments),
     /// Show how a policy comes to its verdict: every signature, every check, the next step
@@ -29,6 +29,8 @@ pub(super) enum Verb {
 }
 
 const CHECK_EXAMPLES: &str = "\
+It exits with 0 when the policies load, whatever it remarks, and with 21 when they do not.
+
 Examples:
   hallmark policy check policy.yaml
   hallmark policy check policies/ -o json";
@@ -74,7 +76,7 @@ pub(super) fn run(verb: Verb, output: Output) -> Result<Exit, Failure> {
 fn check(arguments: &CheckArguments, output: Output) -> Result<Exit, Failure> {
     match load_trust(&arguments.files) {
         Ok(loaded) => {
-            let report = CheckReport::valid(&loaded.snapshot);
+            let report = CheckReport::valid(&loaded);
             match output.format {
                 Format::Json => output.json(&report)?,
                 Format::Text | Format::Cosign => output.text(&report.text())?,
@@ -127,7 +129,9 @@ struct CheckReport {
     version: &'static str,
     valid: bool,
     policies: Vec<CheckedPolicy>,
-    errors: Vec<PolicyErrorReport>,
+    errors: Vec<PlacedReport>,
+    /// What is allowed and probably not meant, each with the better way.
+    remarks: Vec<PlacedReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,7 +147,7 @@ struct CheckedPolicy {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PolicyErrorReport {
+struct PlacedReport {
     file: String,
     line: u64,
     column: u64,
@@ -156,13 +160,19 @@ struct PolicyErrorReport {
 impl CheckReport {
     const VERSION: &'static str = "hallmark.dev/policy-check/v1";
 
-    fn valid(trust: &TrustSnapshot) -> Self {
-        let policies = trust.documents().iter().map(CheckedPolicy::new).collect();
-        Self { version: Self::VERSION, valid: true, policies, errors: Vec::new() }
+    fn valid(loaded: &LoadedTrust) -> Self {
+        let now = registry_access::clock()();
+        let policies = loaded.snapshot.documents();
+        let pairs = loaded.documents.iter().zip(policies);
+        let remarks =
+            pairs.flat_map(|(document, policy)| lint(document, policy, now, &[])).map(PlacedReport::of_remark);
+        let remarks = remarks.collect();
+        let policies = policies.iter().map(CheckedPolicy::new).collect();
+        Self { version: Self::VERSION, valid: true, policies, errors: Vec::new(), remarks }
     }
 
     fn invalid(errors: &PolicyErrors) -> Self {
-        let errors = errors.as_slice().iter().map(|error| PolicyErrorReport {
+        let errors = errors.as_slice().iter().map(|error| PlacedReport {
             file: error.origin.clone(),
             line: error.position.line,
             column: error.position.column,
@@ -171,7 +181,8 @@ impl CheckReport {
             message: error.message.clone(),
             hint: error.hint.clone(),
         });
-        Self { version: Self::VERSION, valid: false, policies: Vec::new(), errors: errors.collect() }
+        let errors = errors.collect();
+        Self { version: Self::VERSION, valid: false, policies: Vec::new(), errors, remarks: Vec::new() }
     }
 
     fn text(&self) -> Text {
@@ -188,7 +199,29 @@ impl CheckReport {
                 count(policy.exceptions, "exception", "exceptions"),
             ));
         }
+        for remark in &self.remarks {
+            let PlacedReport { file, line, column, path, .. } = remark;
+            text.parts([
+                (Style::Doubt, "remark".to_owned()),
+                (Style::Plain, format!(" {file}:{line}:{column}: {path}: {} ({})", remark.message, remark.code)),
+            ]);
+            text.styled(Style::Faint, format!("  hint: {}", remark.hint));
+        }
         text
+    }
+}
+
+impl PlacedReport {
+    fn of_remark(remark: Lint) -> Self {
+        Self {
+            file: remark.origin,
+            line: remark.position.line,
+            column: remark.position.column,
+            path: remark.path,
+            code: remark.code.as_str(),
+            message: remark.message,
+            hint: remark.hint,
+        }
     }
 }
 

@@ -265,7 +265,7 @@ impl Job<'_> {
 
 /// What cosign 3 writes on the manifest. The time of creation is left out, so that the same signature is the same
 /// manifest and signing again adds nothing.
-fn bundle_annotations() -> BTreeMap<String, String> {
+pub(super) fn bundle_annotations() -> BTreeMap<String, String> {
     let predicate_type = hallmark_policy::signature::SIGNATURE_PREDICATE_TYPE;
     BTreeMap::from([
         ("dev.sigstore.bundle.content".to_owned(), "dsse-envelope".to_owned()),

@@ -106,22 +106,38 @@ impl EvidenceReport {
         let mut text = Text::new();
         text.styled(Style::Strong, &self.image);
         match &self.digest {
-            Some(digest) => text.line(format!("  digest  {digest}")),
-            None => text.styled(Style::Doubt, format!("  digest  {}", self.resolution)),
+            Some(digest) => text.line(format!("  digest         {digest}")),
+            None => text.styled(Style::Doubt, format!("  digest         {}", self.resolution)),
         }
-        for place in &self.places {
-            place.tell(&mut text);
-        }
+        self.tell_places(&mut text);
         for (index, artifact) in self.artifacts.iter().enumerate() {
-            artifact.tell(&mut text, index + 1 == self.artifacts.len(), self.judged);
+            artifact.tell(&mut text, index + 1 == self.artifacts.len());
         }
+        if !self.judged && self.artifacts.iter().any(|artifact| !artifact.signatures.is_empty()) {
+            text.styled(
+                Style::Faint,
+                "nothing is verified yet: give `--key` or `--policy` to `hallmark inspect` or `verify`",
+            );
+        }
+        self.tell_unknown(&mut text);
+        text
+    }
+
+    /// Where was looked, and what each place said.
+    pub(super) fn tell_places(&self, text: &mut Text) {
+        for place in &self.places {
+            place.tell(text);
+        }
+    }
+
+    /// What is not known, and why.
+    pub(super) fn tell_unknown(&self, text: &mut Text) {
         for unknown in &self.unknown {
             text.styled(Style::Doubt, format!("unknown: {}: {}", unknown.code, unknown.message));
         }
         if !self.complete {
             text.styled(Style::Faint, "hint: what is unknown is not absent; ask again when the registry answers");
         }
-        text
     }
 }
 
@@ -151,7 +167,7 @@ impl PlaceReport {
 }
 
 impl ArtifactReport {
-    fn tell(&self, text: &mut Text, is_last: bool, judged: bool) {
+    fn tell(&self, text: &mut Text, is_last: bool) {
         let (branch, stem) = if is_last { ("└── ", "    ") } else { ("├── ", "│   ") };
         let kind = match self.artifact_type.as_deref() {
             Some(kind) if !kind.is_empty() => format!("  {kind}"),
@@ -172,9 +188,6 @@ impl ArtifactReport {
         }
         for rejected in &self.rejected {
             text.styled(Style::Bad, format!("{stem}rejected   {}", rejected.why()));
-        }
-        if !judged && !self.signatures.is_empty() {
-            text.styled(Style::Faint, format!("{stem}not verified: give `--key` or `--policy`"));
         }
     }
 }

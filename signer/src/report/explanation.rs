@@ -71,7 +71,8 @@ impl ExplanationReport {
         }
         text.line("");
         text.styled(Style::Strong, "where was looked");
-        text.append(self.evidence.text());
+        self.evidence.tell_places(&mut text);
+        self.evidence.tell_unknown(&mut text);
         text
     }
 }

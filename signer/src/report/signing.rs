@@ -95,7 +95,10 @@ impl SigningReport {
                     text.line(format!("  {name} ({})", signature.format));
                 }
             }
-            text.styled(Style::Faint, "hint: run the same command again; what is attached is not attached twice");
+            text.styled(
+                Style::Faint,
+                "hint: mend what is said above and run the same command again; what is attached is not attached twice",
+            );
         }
         text
     }

@@ -166,7 +166,8 @@ impl ImageVerdict {
         if let Some(pinned) = &self.pinned {
             text.line(format!("  pinned    {pinned}"));
         }
-        if let Some(rule) = &self.rule {
+        // `--key` stands for a document of one rule, which says nothing to whoever typed it.
+        if let Some(rule) = self.rule.as_ref().filter(|rule| !rule.starts_with("command-line/")) {
             text.line(format!("  rule      {rule}"));
         }
         for proof in &self.proof {
@@ -191,10 +192,26 @@ impl ImageVerdict {
             ]);
             text.styled(Style::Faint, format!("  hint: {}", reason.hint));
         }
-        // What a reason says already is not said twice.
-        let news =
-            self.rejected.iter().filter(|rejected| !self.reasons.iter().any(|known| known.message == rejected.message));
-        for rejected in news {
+        self.tell_rejected(text);
+    }
+
+    /// After an allow it is enough to know that there are others; after anything else each may be the answer. What a
+    /// reason says already is not said twice.
+    fn tell_rejected(&self, text: &mut Text) {
+        if self.outcome == Outcome::Allow {
+            match self.rejected.len() {
+                0 => {}
+                1 => text
+                    .styled(Style::Faint, "  besides   1 signature that does not count; `hallmark inspect` shows it"),
+                count => text.styled(
+                    Style::Faint,
+                    format!("  besides   {count} signatures that do not count; `hallmark inspect` shows them"),
+                ),
+            }
+            return;
+        }
+        let said = |rejected: &RejectedReport| self.reasons.iter().any(|reason| reason.message == rejected.message);
+        for rejected in self.rejected.iter().filter(|rejected| !said(rejected)) {
             text.styled(Style::Faint, format!("  rejected  {}", rejected.words()));
         }
     }
@@ -216,7 +233,9 @@ impl ProofReport {
     pub(super) fn words(&self) -> String {
         let annotations: Vec<_> = self.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let annotations = if annotations.is_empty() { String::new() } else { format!(" [{}]", annotations.join(", ")) };
-        format!("by {}, key {} ({}){annotations}", self.authority, self.key_id, self.format)
+        // Keys of the command line speak for nobody but themselves.
+        let authority = if self.authority == "key" { String::new() } else { format!("{}, ", self.authority) };
+        format!("by {authority}key {} ({}){annotations}", self.key_id, self.format)
     }
 
     pub(super) fn artifact(&self) -> &str {

@@ -169,6 +169,7 @@ fn a_policy_decides_and_explains() {
     fs::write(keys.path().join("policy.yaml"), policy).unwrap();
     let checked = hallmark(keys.path(), &[], &["policy", "check", "policy.yaml", "-o", "json"]).done().json();
     assert_eq!(checked["policies"][0]["name"], "production");
+    assert_eq!(checked["remarks"][0]["code"], "reference-any");
     assert_eq!(verify(keys.path(), &["--policy", "policy.yaml", &image]).code, 10);
     sign(keys.path(), &[&image]).done();
     let verdict = verify(keys.path(), &["--policy", "policy.yaml", &image]).done().json();
@@ -209,7 +210,9 @@ fn inspect_shows_a_tree_and_what_a_key_makes_of_it() {
     let (image, digest) = registry.push("team/app:1.4");
     sign(keys.path(), &[&image]).done();
     let shown = hallmark(keys.path(), &[], &["inspect", &image]).done();
-    for words in [&digest, "referrers-api", "signature-tag", "nothing there", "sigstore-bundle", "not verified"] {
+    for words in
+        [&digest, "referrers-api", "signature-tag", "nothing there", "sigstore-bundle", "nothing is verified yet"]
+    {
         assert!(shown.stdout.contains(words), "{words}: {}", shown.stdout);
     }
     let judged = |key: &str| hallmark(keys.path(), &[], &["inspect", "--key", key, &image, "-o", "json"]).done().json();

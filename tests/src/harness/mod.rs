@@ -1,7 +1,11 @@
 //! What the tests stand on: other programs, registries, keys.
 
 pub(crate) mod docker_registry;
+pub(crate) mod hostile;
 pub(crate) mod peers;
+pub(crate) mod programs;
+pub(crate) mod registry;
+pub(crate) mod world;
 
 use std::path::{Path, PathBuf};
 

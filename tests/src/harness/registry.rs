@@ -236,7 +236,7 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 }
 
 /// A tar archive (POSIX ustar) of one file, so that real clients can unpack the layer.
-fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+pub(crate) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     let mut block = [0_u8; 512];
     let mut field = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
     field(0, name);

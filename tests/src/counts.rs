@@ -1,0 +1,145 @@
+//! Goal G1: registry requests of a cold verdict, counted at the registry's own log. What a registry provably does not
+//! have is asked for at the same time as what it has, and counted apart.
+
+use std::time::{Duration, Instant};
+
+use hallmark_policy::Outcome;
+use hallmark_policy::image::ImageReference;
+use hallmark_policy::signature::Format;
+use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
+use hallmark_policy::verdict::Question;
+use hallmark_registry::Registry;
+
+use crate::harness::hostile::{Act, Fault};
+use crate::harness::world::{FORMATS, Key, PATIENCE, REPOSITORY, World, ask, client, pipeline};
+
+/// How many requests a verdict took, those to places that hold nothing apart.
+#[derive(Debug, PartialEq, Eq)]
+struct Count {
+    needed: usize,
+    probes: usize,
+}
+
+async fn count(world: &World, client: &Registry, image: &ImageReference) -> Count {
+    world.registry.clear();
+    let verdict = ask(client, &Key::new(1).trust(), image).await;
+    assert_eq!(verdict.outcome(), Outcome::Allow, "{verdict:?}");
+    let requests = world.registry.requests();
+    let digest = world.digest;
+    let holds_nothing = |path: &str| {
+        let is_place =
+            |end: String| path.ends_with(&end) && world.registry.tag(REPOSITORY, end.trim_start_matches('/')).is_none();
+        let referrers = format!("/v2/{REPOSITORY}/referrers/{digest}");
+        is_place(format!("/{}", digest.signature_tag()))
+            || is_place(format!("/{}", digest.fallback_tag()))
+            || (path == referrers && lists_nothing(world, &referrers))
+    };
+    let probes = requests.iter().filter(|request| holds_nothing(&request.path)).count();
+    Count { needed: requests.len() - probes, probes }
+}
+
+/// An old registry has no list at all; what the embedded one under it has is not to be had.
+fn lists_nothing(world: &World, referrers: &str) -> bool {
+    let mut is_old = false;
+    world.registry.change(|hostility| is_old = hostility.no_referrers);
+    let listed = world.registry.direct(http::Method::GET, referrers, &[], b"");
+    let index: serde_json::Value = serde_json::from_slice(&listed.body).unwrap();
+    is_old || index["manifests"].as_array().is_none_or(Vec::is_empty)
+}
+
+#[tokio::test]
+async fn a_cold_verdict_takes_as_few_requests_as_there_are_steps() {
+    let key = Key::new(1);
+    for (format, is_ours, by_tag, by_digest) in [
+        (Format::SigstoreBundle, false, 4, 3),
+        (Format::SimpleSigning, false, 3, 2),
+        (Format::SigstoreBundle, true, 3, 2),
+        (Format::SimpleSigning, true, 2, 1),
+    ] {
+        for world in [World::new(), World::old()] {
+            if is_ours {
+                assert!(world.sign(&key, format).await.inlined);
+            } else {
+                world.sign_as_cosign(&key, format);
+            }
+            for (image, needed) in [(world.tagged(), by_tag), (world.pinned(), by_digest)] {
+                let counted = count(&world, &client(), &image).await;
+                assert_eq!(counted, Count { needed, probes: 2 }, "{format} {is_ours} {image} {:?}", world.lines());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_referrers_api_is_probed_once() {
+    let world = World::old();
+    world.sign_as_cosign(&Key::new(1), Format::SigstoreBundle);
+    let client = client();
+    assert_eq!(count(&world, &client, &world.pinned()).await, Count { needed: 3, probes: 2 });
+    assert_eq!(count(&world, &client, &world.pinned()).await, Count { needed: 3, probes: 1 });
+}
+
+#[tokio::test]
+async fn every_place_is_asked_at_the_same_time() {
+    let world = World::new();
+    world.sign_as_cosign(&Key::new(1), Format::SigstoreBundle);
+    let pause = Duration::from_millis(700);
+    let slow = |path: String| Fault::at(&path, Act::Slow(pause));
+    let digest = world.digest;
+    world.registry.set_faults(vec![
+        slow(format!("/referrers/{digest}")),
+        slow(format!("/manifests/{}", digest.fallback_tag())),
+        slow(format!("/manifests/{}", digest.signature_tag())),
+    ]);
+    let begun = Instant::now();
+    let verdict = world.ask(&Key::new(1).trust(), &world.pinned()).await;
+    assert_eq!(verdict.outcome(), Outcome::Allow);
+    assert!(begun.elapsed() < pause * 2, "one after the other: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_warm_verdict_by_digest_takes_no_request_and_one_by_tag_takes_one() {
+    let trust = Key::new(1).trust();
+    for format in FORMATS {
+        let world = World::new();
+        world.sign_as_cosign(&Key::new(1), format);
+        let pipeline = pipeline(&client());
+        for (image, expected) in [(world.tagged(), 0), (world.pinned(), 0), (world.tagged(), 1)] {
+            world.registry.clear();
+            let question = Question::about(image.clone());
+            let verdict = pipeline.verdict(&trust, &question, Instant::now() + PATIENCE).await;
+            assert_eq!(verdict.outcome(), Outcome::Allow);
+            let is_first = expected == 0 && image.digest().is_none();
+            if !is_first {
+                assert_eq!(world.lines().len(), expected, "{image}: {:?}", world.lines());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p01_an_image_that_no_rule_covers_takes_no_request() {
+    let world = World::new();
+    world.sign_as_cosign(&Key::new(1), Format::SigstoreBundle);
+    for (repository, outcome) in [("team/other", Outcome::Deny), (REPOSITORY, Outcome::Allow)] {
+        let trust = covering(&format!("{}/{repository}", world.registry.host()));
+        world.registry.clear();
+        let verdict = world.ask(&trust, &world.tagged()).await;
+        assert_eq!(verdict.outcome(), outcome, "{verdict:?}");
+        assert_eq!(world.lines().is_empty(), outcome == Outcome::Deny, "{:?}", world.lines());
+    }
+}
+
+/// A policy with one rule, for one repository.
+fn covering(repository: &str) -> TrustSnapshot {
+    let policy = serde_json::json!({
+        "apiVersion": "hallmark.dev/v1alpha1", "kind": "TrustPolicy", "metadata": {"name": "test"},
+        "spec": {
+            "authorities": [{"name": "us", "keys": [{"publicKey": {"pem": Key::new(1).public().to_pem()}}]}],
+            "rules": [{"name": "ours", "images": [repository], "require": "us"}]
+        }
+    });
+    let document = Document::parse("policy.json", &policy.to_string()).unwrap();
+    let policy = TrustPolicy::compile(&document, &mut |name| Err(format!("no file `{name}`"))).unwrap();
+    TrustSnapshot::new(vec![policy]).unwrap()
+}
