@@ -12,10 +12,10 @@ use hallmark_policy::verdict::Question;
 use hallmark_registry::{
     Configuration, ConfigurationError, CredentialError, CredentialSource, HostConfiguration, Registry,
 };
+use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
 use hallmark_verifier::{Clock, EvidenceLimits, Pipeline, load_trust};
 
 use crate::config::{Config, RegistryHost};
-use crate::example_keys::{self, EXAMPLE_KEYS};
 use crate::reload::{Load, LoadError, Loaded};
 use crate::session::Session;
 use crate::verdict::{ImageVerdict, PolicyInForce};
