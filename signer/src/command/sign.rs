@@ -26,7 +26,7 @@ A tag is resolved once; what is signed is the digest, which is printed. Signing 
 Examples:
   hallmark sign --key hallmark.key registry.example.com/team/app:1.4
   hallmark sign --key env://RELEASE_KEY -a commit=3f2a registry.example.com/team/app@sha256:...
-  hallmark sign --key hallmark.key --format bundle --format simple-signing registry.example.com/team/app:1.4
+  hallmark sign --key my.key --format bundle --format simple-signing registry.example.com/app:1.4
   hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4";
 
 #[derive(Debug, clap::Args)]
