@@ -11,7 +11,8 @@ const MAX_FILE_LINES: usize = 515;
 const MAX_FUNCTION_LINES: usize = 72;
 
 /// The packages whose code is shipped, by folder.
-const SHIPPED: [&str; 6] = ["policy/src", "registry/src", "registry/embedded/src", "verifier/src", "verifier/service/src", "signer/src"];
+const SHIPPED: [&str; 6] =
+    ["policy/src", "registry/src", "registry/embedded/src", "verifier/src", "verifier/service/src", "signer/src"];
 
 #[test]
 fn must_not_link_a_runtime_or_a_socket_into_the_core() {
@@ -27,9 +28,7 @@ fn must_not_link_a_runtime_or_a_socket_into_the_core() {
 #[test]
 fn must_not_link_private_keys_or_the_embedded_registry_into_the_service() {
     let linked = linked("hallmark-verifier-service", &["-p", "hallmark-verifier-service"]);
-    for banned in
-        ["crypto_secretbox", "hallmark-embedded-registry", "hallmark-signer", "rpassword", "scrypt"]
-    {
+    for banned in ["crypto_secretbox", "hallmark-embedded-registry", "hallmark-signer", "rpassword", "scrypt"] {
         assert!(!linked.iter().any(|name| name == banned), "the service links {banned}: {linked:?}");
     }
     assert!(linked.iter().any(|name| name == "hallmark-policy"), "{linked:?}");
@@ -81,7 +80,13 @@ fn must_not_read_a_clock_a_file_or_the_environment_in_the_core() {
     for file in sources(&["policy/src"]) {
         for (number, line) in file.code() {
             for word in [
-                "std::fs", "std::net::Tcp", "std::net::Udp", "std::process", "std::env", "SystemTime", "Instant::now",
+                "std::fs",
+                "std::net::Tcp",
+                "std::net::Udp",
+                "std::process",
+                "std::env",
+                "SystemTime",
+                "Instant::now",
                 "async fn",
             ] {
                 assert!(!line.contains(word), "{}:{number}: `{word}` in the core", file.name());
@@ -221,7 +226,8 @@ impl Source {
             let indent = line.len() - line.trim_start().len();
             let end = format!("{}}}", " ".repeat(indent));
             let one_line = line.ends_with('}') || line.ends_with(';');
-            let rest = code.iter().skip(at).position(|(_, line)| *line == end || *line == format!("{};", " ".repeat(indent)));
+            let rest =
+                code.iter().skip(at).position(|(_, line)| *line == end || *line == format!("{};", " ".repeat(indent)));
             let lines = if one_line { 1 } else { rest.map_or(1, |last| last + 1) };
             functions.push((*number, name, lines));
         }

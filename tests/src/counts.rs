@@ -27,7 +27,8 @@ async fn count(world: &World, client: &Registry, image: &ImageReference) -> Coun
     let requests = world.registry.requests();
     let digest = world.digest;
     let holds_nothing = |path: &str| {
-        let is_place = |end: String| path.ends_with(&end) && world.registry.tag(REPOSITORY, end.trim_start_matches('/')).is_none();
+        let is_place =
+            |end: String| path.ends_with(&end) && world.registry.tag(REPOSITORY, end.trim_start_matches('/')).is_none();
         let referrers = format!("/v2/{REPOSITORY}/referrers/{digest}");
         is_place(format!("/{}", digest.signature_tag()))
             || is_place(format!("/{}", digest.fallback_tag()))

@@ -51,10 +51,8 @@ const BOTH: [Listed; 2] = [Listed::ByFallbackTag, Listed::ByReferrersApi];
 fn every_recorded_layout_is_judged() {
     let folder = repository().join("tests/testdata/peers");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    let mut found: Vec<String> = entries
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect();
+    let mut found: Vec<String> =
+        entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap()).collect();
     found.sort();
     let mut judged: Vec<&str> = ACCEPTED.iter().map(|(name, _)| *name).collect();
     judged.extend(REFUSED.iter().chain([&FROM_REFERRERS_API]).map(|(name, _)| *name));
@@ -273,7 +271,9 @@ impl Layout {
         let named: Vec<Digest> = layout
             .blobs
             .iter()
-            .filter(|(_, bytes)| manifest_type(bytes).is_some() && String::from_utf8_lossy(bytes).contains(&old.encoded()))
+            .filter(|(_, bytes)| {
+                manifest_type(bytes).is_some() && String::from_utf8_lossy(bytes).contains(&old.encoded())
+            })
             .map(|(digest, _)| *digest)
             .collect();
         for digest in named {

@@ -177,8 +177,6 @@ pub(crate) async fn attach(client: &Registry, statement: &Statement, key: &Key, 
     let encoded = key.sign(statement, format);
     match encoded.detached_base64() {
         None => client.attach_bundle(&statement.image, encoded.blob(), BTreeMap::new()).await.unwrap(),
-        Some(signature) => {
-            client.attach_simple_signing(&statement.image, encoded.blob(), &signature).await.unwrap()
-        }
+        Some(signature) => client.attach_simple_signing(&statement.image, encoded.blob(), &signature).await.unwrap(),
     }
 }

@@ -29,7 +29,7 @@ async fn crane_copies_an_image_and_its_signature_still_counts() {
     bench.verify("ours.pub", &copy, &[], (0, None));
     let tags = bench.run(&crane, &["ls", "--insecure", &format!("{host}/to/app")]).expect_success();
     assert_eq!(tags.lines().count(), 2, "{tags}");
-    bench.run(&crane, &["validate", "--insecure", "--remote", &copy]).expect_success();
+    bench.run(&crane, &["pull", "--insecure", &copy, "app.tar"]).expect_success();
 }
 
 #[tokio::test]
@@ -64,7 +64,8 @@ async fn skopeo_copies_without_changing_the_digest() {
     let arguments = [&["--policy", "anything.json", "copy"], &options[..], &[&source, &target]].concat();
     bench.run(&skopeo, &arguments).expect_success();
     assert_eq!(bench.digest(&copy).await, bench.digest(&image).await);
-    let tags = bench.run(&skopeo, &["list-tags", "--tls-verify=false", &format!("docker://{}/to/app", bench.site.host())]);
+    let tags =
+        bench.run(&skopeo, &["list-tags", "--tls-verify=false", &format!("docker://{}/to/app", bench.site.host())]);
     assert!(tags.expect_success().contains("\"v1\""));
 }
 

@@ -69,8 +69,8 @@ impl Bench {
     #[track_caller]
     fn verify(&self, key: &str, image: &str, more: &[&str], expected: (i32, Option<&str>)) {
         let answer = self.hallmark(&[&["verify", "-o", "json", "--key", key, image], more].concat());
-        let document: serde_json::Value = serde_json::from_str(&answer.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+        let document: serde_json::Value =
+            serde_json::from_str(&answer.stdout).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
         let reason = document["images"][0]["reasons"][0]["code"].as_str();
         assert_eq!((answer.code, reason), (Some(expected.0), expected.1), "{answer:?}");
     }
@@ -128,8 +128,7 @@ impl Bench {
         let Observation::Found(manifest) = self.client.fetch_manifest(&source).await else { panic!("{source}") };
         let parsed = Manifest::parse(manifest.content.bytes()).unwrap();
         for layer in parsed.layers.iter().chain([&parsed.config]) {
-            let Observation::Found(blob) =
-                self.client.fetch_blob(from_image.repository(), layer.digest, 1 << 20).await
+            let Observation::Found(blob) = self.client.fetch_blob(from_image.repository(), layer.digest, 1 << 20).await
             else {
                 panic!("{source}")
             };
