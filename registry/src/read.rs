@@ -91,7 +91,12 @@ impl Shared {
         let endpoint = Endpoint::new(repository.host(), self.hosts.get(repository.host())).ok_or_else(|| {
             Cause::new(Code::RegistryUnavailable, format!("`{}` cannot be part of an address", repository.host()))
         })?;
-        let access = if matches!(method, Method::GET | Method::HEAD) { Access::Pull } else { Access::Push };
+        // Some registries redirect their reads, blobs to their storage and manifests to a mirror near us. A write goes
+        // to the registry that was named, or nowhere.
+        let (access, redirects) = match method {
+            Method::GET | Method::HEAD => (Access::Pull, Redirects::Follow),
+            _ => (Access::Push, Redirects::Refuse),
+        };
         Ok(Request {
             url: endpoint.url(repository, path),
             endpoint: Arc::new(endpoint),
@@ -100,7 +105,7 @@ impl Shared {
             method,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            redirects: Redirects::Refuse,
+            redirects,
             limit: MAX_MANIFEST_BYTES,
             deadline,
         })
@@ -123,7 +128,7 @@ impl Shared {
         self.read(&request).await
     }
 
-    /// GET of a blob. Blobs are what registries redirect to their storage.
+    /// GET of a blob.
     pub(crate) async fn read_blob(
         &self,
         repository: &Repository,
@@ -136,7 +141,6 @@ impl Shared {
             Err(cause) => return Answer::Unknown(cause),
         };
         request.headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        request.redirects = Redirects::Follow;
         request.limit = limit;
         self.read(&request).await
     }

@@ -31,10 +31,6 @@ fn example_policy() -> TrustPolicy {
     let folder = repository().join("keys-example");
     let text = std::fs::read_to_string(folder.join("policy.yaml")).unwrap();
     let document = Document::parse("policy.yaml", &text).unwrap();
-    TrustPolicy::compile(&document, &mut |name| match name {
-        "release-team.pub" => Ok(include_bytes!("../../policy/testdata/cosign.pub").to_vec()),
-        "security-team.pub" => Ok(include_bytes!("../../policy/testdata/skopeo.pub").to_vec()),
-        _ => Err(format!("`{name}` is not there")),
-    })
-    .unwrap()
+    TrustPolicy::compile(&document, &mut |name| std::fs::read(folder.join(name)).map_err(|error| error.to_string()))
+        .unwrap()
 }

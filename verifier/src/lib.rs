@@ -4,6 +4,7 @@
 //! pure core cannot: the files that trust comes from, the evidence that was gathered before, and the waiting.
 
 mod evidence_store;
+pub mod example_keys;
 mod flights;
 mod pipeline;
 mod recording;

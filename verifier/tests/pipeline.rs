@@ -110,8 +110,13 @@ impl EvidenceSource for Source {
     }
 }
 
+fn pipeline_with(source: &Arc<Source>, limits: EvidenceLimits) -> Pipeline {
+    let source: Arc<dyn EvidenceSource> = Arc::<Source>::clone(source);
+    Pipeline::new(source, Arc::new(now), limits)
+}
+
 fn pipeline(source: &Arc<Source>) -> Pipeline {
-    Pipeline::new(Arc::clone(source) as _, Arc::new(now), EvidenceLimits::STANDARD)
+    pipeline_with(source, EvidenceLimits::STANDARD)
 }
 
 fn trusting(key: &p256::ecdsa::SigningKey) -> TrustSnapshot {
@@ -224,7 +229,7 @@ async fn held_evidence_answers_while_the_registry_cannot() {
     let policy = TrustPolicy::compile(&document, &mut |_| Err("no files".into())).unwrap();
     let trust = TrustSnapshot::new(vec![policy]).unwrap();
     let no_life = EvidenceLimits { listing_life: Duration::ZERO, ..EvidenceLimits::STANDARD };
-    let pipeline = Pipeline::new(Arc::clone(&source) as _, Arc::new(now), no_life);
+    let pipeline = pipeline_with(&source, no_life);
     let image = format!("r.example/team/app@{}", Digest::of(b"image"));
     assert_eq!(ask(&pipeline, &trust, &image, LONG).await.outcome(), Outcome::Allow);
     *source.failing.lock().unwrap() = Some(Code::RegistryUnavailable);

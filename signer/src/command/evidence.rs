@@ -62,7 +62,7 @@ pub(super) fn run(verb: Verb, output: Output) -> Result<Exit, Failure> {
 
 fn fetch(arguments: &FetchArguments, output: Output) -> Result<Exit, Failure> {
     let image: ImageReference = arguments.image.parse()?;
-    let pipeline = arguments.registry.pipeline(std::slice::from_ref(&image))?;
+    let pipeline = arguments.registry.pipeline(std::slice::from_ref(&image), output)?;
     let deadline = arguments.registry.deadline();
     let evidence = registry_access::wait(pipeline.evidence(&image, deadline))?;
     write_recording(&arguments.directory, &evidence)

@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
     let image: ImageReference = arguments.image.parse()?;
     let trust = arguments.trust.load_if_named()?;
-    let pipeline = arguments.registry.pipeline(std::slice::from_ref(&image))?;
+    let pipeline = arguments.registry.pipeline(std::slice::from_ref(&image), output)?;
     let deadline = arguments.registry.deadline();
     let evidence = registry_access::wait(pipeline.evidence(&image, deadline))?;
     let decoded = DecodedEvidence::new(evidence);

@@ -108,7 +108,7 @@ fn explain_image(arguments: &ExplainArguments, output: Output) -> Result<Exit, F
     let decoded = match &arguments.evidence {
         Some(folder) => verify::recorded(folder)?,
         None => {
-            let pipeline = arguments.registry.pipeline(std::slice::from_ref(&image))?;
+            let pipeline = arguments.registry.pipeline(std::slice::from_ref(&image), output)?;
             let deadline = arguments.registry.deadline();
             DecodedEvidence::new(registry_access::wait(pipeline.evidence(&image, deadline))?)
         }
@@ -164,8 +164,9 @@ impl CheckReport {
         let now = registry_access::clock()();
         let policies = loaded.snapshot.documents();
         let pairs = loaded.documents.iter().zip(policies);
+        let examples = hallmark_verifier::example_keys::key_ids();
         let remarks =
-            pairs.flat_map(|(document, policy)| lint(document, policy, now, &[])).map(PlacedReport::of_remark);
+            pairs.flat_map(|(document, policy)| lint(document, policy, now, &examples)).map(PlacedReport::of_remark);
         let remarks = remarks.collect();
         let policies = policies.iter().map(CheckedPolicy::new).collect();
         Self { version: Self::VERSION, valid: true, policies, errors: Vec::new(), remarks }

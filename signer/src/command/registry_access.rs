@@ -14,6 +14,7 @@ use hallmark_registry::{Configuration, CredentialSource, HostConfiguration, Regi
 use hallmark_verifier::{EvidenceLimits, Pipeline};
 
 use crate::error::{Exit, Failure};
+use crate::output::Output;
 
 /// Most bytes of a file of certificates: the roots of a whole operating system have about 250 KiB.
 const MAX_CERTIFICATES_BYTES: u64 = 2 * 1024 * 1024;
@@ -39,7 +40,10 @@ pub(super) struct Arguments {
 
 impl Arguments {
     /// A client for the registries of these images.
-    pub(super) fn registry(&self, images: &[ImageReference]) -> Result<Registry, Failure> {
+    pub(super) fn registry(&self, images: &[ImageReference], output: Output) -> Result<Registry, Failure> {
+        if self.allow_insecure_registry {
+            output.warning("certificates of registries are not checked: anybody on the way can pose as them");
+        }
         let host = HostConfiguration {
             plain_http: self.allow_http_registry,
             ca_certificates_pem: self.registry_ca_cert.as_deref().map(read_certificates).transpose()?,
@@ -58,8 +62,8 @@ impl Arguments {
     }
 
     /// The pipeline over a client for the registries of these images.
-    pub(super) fn pipeline(&self, images: &[ImageReference]) -> Result<Pipeline, Failure> {
-        Ok(Pipeline::new(Arc::new(self.registry(images)?), clock(), EvidenceLimits::STANDARD))
+    pub(super) fn pipeline(&self, images: &[ImageReference], output: Output) -> Result<Pipeline, Failure> {
+        Ok(Pipeline::new(Arc::new(self.registry(images, output)?), clock(), EvidenceLimits::STANDARD))
     }
 
     /// When an operation that starts now has taken too long.

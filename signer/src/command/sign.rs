@@ -26,7 +26,7 @@ A tag is resolved once; what is signed is the digest, which is printed. Signing 
 Examples:
   hallmark sign --key hallmark.key registry.example.com/team/app:1.4
   hallmark sign --key env://RELEASE_KEY -a commit=3f2a registry.example.com/team/app@sha256:...
-  hallmark sign --key hallmark.key --format bundle --format simple-signing registry.example.com/team/app:1.4
+  hallmark sign --key my.key --format bundle --format simple-signing registry.example.com/app:1.4
   hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4";
 
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let key = reference.unlock()?;
     output.detail(&format!("signing with key {}", key.public().id()));
     let job = Job {
-        registry: arguments.registry.registry(&images)?,
+        registry: arguments.registry.registry(&images, output)?,
         clock: registry_access::clock(),
         trust: TrustSnapshot::for_keys(vec![key.public().clone()]),
         key,

@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
             questions.iter().map(|question| evaluate(question, &trust, &recorded, None, now)).collect()
         }
         None => {
-            let pipeline = arguments.registry.pipeline(&images)?;
+            let pipeline = arguments.registry.pipeline(&images, output)?;
             let deadline = arguments.registry.deadline();
             registry_access::wait(async {
                 let asked = questions.iter().map(|question| pipeline.verdict(&trust, question, deadline));

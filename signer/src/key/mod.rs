@@ -1,7 +1,7 @@
 //! Private keys: the only place of Hallmark that holds any.
 //!
 //! A key is made or imported ([`SigningKey`]), kept in cosign's encrypted form ([`cosign_format`]), written so that
-//! nothing is ever replaced ([`file`]), and named by a reference ([`KeyReference`]). The passphrase comes from the
+//! nothing is ever replaced ([`mod@file`]), and named by a reference ([`KeyReference`]). The passphrase comes from the
 //! environment or from a prompt ([`passphrase`]), never from the command line.
 
 pub mod cosign_format;

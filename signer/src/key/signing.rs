@@ -11,7 +11,7 @@ use super::SigningKeyError;
 /// of different pairs.
 ///
 /// The secret number is overwritten when the key is dropped. There is no `Debug`, no `Clone`, and no way to get the
-/// number out other than [`SigningKey::to_pkcs8`].
+/// number out other than into the encrypted file.
 pub struct SigningKey {
     secret: p256::ecdsa::SigningKey,
     public: PublicKey,

@@ -119,6 +119,33 @@ fn must_not_repeat_a_secret_in_an_error() {
 }
 
 #[test]
+fn must_not_leave_a_core_dump() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // It waits for the other end of the pipe, and can be looked at meanwhile.
+    let mut waiting = std::process::Command::new(env!("CARGO_BIN_EXE_hallmark"))
+        .args(["key", "inspect"])
+        .arg(&pipe)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let core_limit = || {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", waiting.id())).unwrap_or_default();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap_or_default().to_owned();
+        line.split_whitespace().skip(4).take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let hardened = (0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        core_limit() == ["0", "0"]
+    });
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    assert!(hardened);
+}
+
+#[test]
 fn must_not_import_what_cannot_sign() {
     let directory = tempfile::tempdir().unwrap();
     for (name, message) in [

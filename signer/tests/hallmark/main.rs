@@ -2,8 +2,17 @@
 //!
 //! The program is run as it is shipped, with an environment of its own.
 
+#[cfg(test)]
 mod command_line;
+#[cfg(all(test, feature = "demo"))]
+mod demo;
+#[cfg(test)]
 mod key;
+#[cfg(test)]
 mod registry;
+#[cfg(test)]
 mod run;
+#[cfg(test)]
+mod shapes;
+#[cfg(test)]
 mod sign_and_verify;

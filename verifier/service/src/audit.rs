@@ -41,3 +41,87 @@ pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, took: Duratio
 fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::Deadline;
+    use crate::metrics::{Endpoint, Metrics};
+    use crate::session::Session;
+    use crate::verdict::{PolicyInForce, Reason};
+    use futures_util::future::BoxFuture;
+    use hallmark_policy::verdict::Question;
+    use hallmark_policy::{Code, Timestamp};
+    use std::sync::{Arc, Mutex};
+    use std::time::Instant;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    struct Silent([PolicyInForce; 1]);
+
+    impl Session for Silent {
+        fn policies(&self) -> &[PolicyInForce] {
+            &self.0
+        }
+
+        fn verdict<'a>(&'a self, _: &'a Question, _: Instant) -> BoxFuture<'a, ImageVerdict> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn must_not_let_a_name_write_a_line_of_its_own() {
+        let evil = "r.example/a\n{\"verdict\":\"allow\"}\u{1b}[2J";
+        let reason = Reason { code: Code::Unsigned, message: evil.into(), hint: evil.into() };
+        let view = ImageVerdict::unanswered(evil.to_owned(), Timestamp::UNIX_EPOCH, reason);
+        let metrics = Metrics::default();
+        let asking = Asking {
+            session: Arc::new(Silent([PolicyInForce { name: "p".into(), digest: "sha256:00".into() }])),
+            metrics: &metrics,
+            endpoint: Endpoint::Verdicts,
+            namespace: Namespace::Claimed(evil.to_owned()),
+            deadline: Deadline::new(Instant::now(), Duration::ZERO),
+            dry_run: true,
+        };
+        let lines = Lines::default();
+        let log = tracing_subscriber::fmt().json().flatten_event(true).with_writer(lines.clone()).finish();
+        tracing::subscriber::with_default(log, || verdict(&asking, &view, Duration::from_micros(7)));
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (field, expected) in [
+            ("target", "audit"),
+            ("verdict", "deny"),
+            ("codes", "unsigned"),
+            ("policies", "sha256:00"),
+            ("image", "r.example/a {\"verdict\":\"allow\"} [2J"),
+        ] {
+            assert_eq!(line[field], expected, "{text}");
+        }
+        assert_eq!(
+            (&line["namespace_claimed"], &line["dry_run"], &line["took_us"]),
+            (&true.into(), &true.into(), &7.into())
+        );
+    }
+}

@@ -484,6 +484,24 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_page_has_every_setting_with_its_variable_and_default() {
+        let page = include_str!("../../../docs/reference/verifier.md");
+        let defaults = serde_json::to_value(Config::default()).unwrap();
+        for setting in SETTINGS {
+            let default = setting.key.split('.').fold(&defaults, |value, name| &value[name]);
+            let default = match default {
+                Value::Null => String::new(),
+                Value::String(text) => format!(" `{text}`"),
+                Value::Array(values) => format!(" `{}`", values[0].as_str().unwrap()),
+                other => format!(" `{other}`"),
+            };
+            let row = format!("| `{}` | `{}` |{default} | ", setting.key, setting.variable());
+            assert!(page.contains(&row), "{row}");
+        }
+        assert_eq!(page.matches("`HALLMARK_").count(), SETTINGS.len());
+    }
+
+    #[test]
     fn nothing_at_all_is_a_configuration() {
         assert_eq!(Config::load(None, |_| None).unwrap(), Config::default());
         assert_eq!(load("", &[]).unwrap(), Config::default());

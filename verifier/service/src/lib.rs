@@ -9,7 +9,6 @@ pub mod asking;
 mod audit;
 pub mod config;
 pub mod deadline;
-pub mod example_keys;
 pub mod judge;
 pub mod metrics;
 pub mod pipeline;

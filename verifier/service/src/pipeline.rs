@@ -12,10 +12,10 @@ use hallmark_policy::verdict::Question;
 use hallmark_registry::{
     Configuration, ConfigurationError, CredentialError, CredentialSource, HostConfiguration, Registry,
 };
+use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
 use hallmark_verifier::{Clock, EvidenceLimits, Pipeline, load_trust};
 
 use crate::config::{Config, RegistryHost};
-use crate::example_keys;
 use crate::reload::{Load, LoadError, Loaded};
 use crate::session::Session;
 use crate::verdict::{ImageVerdict, PolicyInForce};
@@ -105,7 +105,7 @@ impl Load for PipelineLoader {
     fn load(&self) -> Result<Loaded, LoadError> {
         let trust = load_trust(&self.paths)
             .map_err(|error| LoadError { message: error.to_string(), hint: error.hint().to_owned() })?;
-        let examples = example_keys::among(&trust.snapshot);
+        let examples = example_keys::among(&trust.snapshot, EXAMPLE_KEYS);
         if let (Some(key), false) = (examples.first(), self.accept_example_keys) {
             return Err(LoadError {
                 message: format!("a trust policy names the example key `{key}`, whose private half everybody has"),

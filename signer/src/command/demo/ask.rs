@@ -16,7 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Asks for verdicts.
 pub(super) fn verdict(service: SocketAddr, question: &str) -> Result<Value, Failure> {
     let failure = |problem: String| {
-        Failure::new(Exit::Unexpected, format!("the service on {service} gave no verdict: {problem}"), "run the demo again")
+        Failure::new(
+            Exit::Unexpected,
+            format!("the service on {service} gave no verdict: {problem}"),
+            "run the demo again",
+        )
     };
     let answer = post(service, "/v1/verdicts", question).map_err(|error| failure(error.to_string()))?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| failure("its answer is cut short".to_owned()))?;

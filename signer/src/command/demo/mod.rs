@@ -7,9 +7,11 @@ mod ask;
 mod stage;
 mod story;
 
+use std::net::SocketAddr;
+
 use hallmark_policy::image::ImageReference;
 use hallmark_registry::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::stage::Stage;
 use self::story::Story;
@@ -47,15 +49,14 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         Format::Text | Format::Cosign => {}
     }
     if arguments.keep {
-        stage.wait_for_interrupt()?;
+        stage.wait_for_interrupt();
     }
     Ok(exit)
 }
 
 fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     let host = stage.registry_host();
-    let [signed, unsigned, tampered] =
-        ["signed", "unsigned", "tampered"].map(|name| format!("{host}/demo/{name}:1"));
+    let [signed, unsigned, tampered] = ["signed", "unsigned", "tampered"].map(|name| format!("{host}/demo/{name}:1"));
     story.tell(&format!("An OCI registry listens on {host}. Three small images are pushed to it."))?;
     for image in [&signed, &unsigned, &tampered] {
         stage.push(image, "as it was built")?;
@@ -83,16 +84,11 @@ fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     story.show_command("hallmark-verifier --config verifier.yaml &", "")?;
 
     story.tell("The service is asked for verdicts.")?;
-    let expected = [(&signed, "allow", None), (&unsigned, "deny", Some("unsigned")), (&tampered, "deny", Some("digest-mismatch"))];
+    let expected =
+        [(&signed, "allow", None), (&unsigned, "deny", Some("unsigned")), (&tampered, "deny", Some("digest-mismatch"))];
     let mut exit = Exit::Success;
-    for (image, verdict, code) in expected {
-        let question = json!({"images": [image]}).to_string();
-        let answer = ask::verdict(service, &question)?;
-        let shown = serde_json::to_string_pretty(&answer).unwrap_or_default();
-        story.show_command(&format!("curl -s http://{service}/v1/verdicts --json '{question}'"), &shown)?;
-        let found = answer.pointer("/images/0/reasons").and_then(serde_json::Value::as_array);
-        let has_code = code.is_none_or(|code| found.is_some_and(|all| all.iter().any(|reason| reason["code"] == code)));
-        if answer["verdict"] != verdict || !has_code {
+    for (image, verdict, reason) in expected {
+        if !ask_about(service, image, story)?.is(verdict, reason) {
             exit = Exit::Unexpected;
         }
     }
@@ -101,6 +97,31 @@ fn play(stage: &Stage, story: &mut Story) -> Result<Exit, Failure> {
     stage.hallmark(story, &["verify", "--policy", "policy.yaml", &signed])?;
     stage.hallmark(story, &["verify", "--policy", "policy.yaml", &tampered])?;
     Ok(exit)
+}
+
+/// Asks the service about one image, and shows what it answers.
+fn ask_about(service: SocketAddr, image: &str, story: &mut Story) -> Result<ImageAnswer, Failure> {
+    let question = json!({"images": [image]}).to_string();
+    let answer = ask::verdict(service, &question)?;
+    let answer = answer.pointer("/images/0").cloned().unwrap_or_default();
+    // Sorted and indented, as `jq -S` does it.
+    let shown = serde_json::to_string_pretty(&answer).unwrap_or_default();
+    story.show_command(
+        &format!("curl -s http://{service}/v1/verdicts --json '{question}' | jq -S '.images[0]'"),
+        &shown,
+    )?;
+    Ok(ImageAnswer(answer))
+}
+
+/// What the service says about one image.
+struct ImageAnswer(Value);
+
+impl ImageAnswer {
+    /// Whether it is what the demonstration is about to show.
+    fn is(&self, verdict: &str, reason: Option<&str>) -> bool {
+        let text = |pointer| self.0.pointer(pointer).and_then(Value::as_str);
+        text("/verdict") == Some(verdict) && text("/reasons/0/code") == reason
+    }
 }
 
 /// What an attacker with push access would do.

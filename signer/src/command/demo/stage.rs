@@ -14,6 +14,7 @@ use hallmark_verifier_service::config::Span;
 use hallmark_verifier_service::{Config, Listeners, PipelineLoader, Service, serve};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::registry_access::clock;
 use super::PASSPHRASE;
@@ -69,13 +70,16 @@ impl Stage {
         self.runtime.block_on(work)
     }
 
-    /// Pushes an image whose contents depend on `note`.
+    /// Pushes an image whose contents depend on its name and on `note`.
     pub(super) fn push(&self, image: &str, note: &str) -> Result<Digest, Failure> {
         let reference: ImageReference = image.parse()?;
         let config = serde_json::json!({
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Labels": {"org.opencontainers.image.description": note}},
+            "config": {"Labels": {
+                "org.opencontainers.image.title": reference.repository().path(),
+                "org.opencontainers.image.description": note,
+            }},
             "rootfs": {"type": "layers", "diff_ids": []},
         });
         let config = config.to_string().into_bytes();
@@ -136,21 +140,30 @@ impl Stage {
         Ok(address)
     }
 
-    /// Waits until somebody presses Ctrl-C. The stage is taken down by whoever notices it first.
-    pub(super) fn wait_for_interrupt(&self) -> Result<(), Failure> {
-        self.runtime.block_on(tokio::signal::ctrl_c()).map_err(|error| failed("wait for the end of", &error))
+    /// Waits until the process is told to end; then the stage is taken down.
+    pub(super) fn wait_for_interrupt(&self) {
+        self.runtime.block_on(std::future::pending())
     }
 
     /// Without this, Ctrl-C would leave the folder behind.
     fn clean_up_on_interrupt(&self) {
         let folder = self.folder.path().to_owned();
         self.runtime.spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
+            if interrupted().await.is_ok() {
                 // Nobody is left to hear that it cannot be removed.
                 let _ = fs::remove_dir_all(folder);
+                // 128 + SIGINT, as shells have it.
                 process::exit(130);
             }
         });
+    }
+}
+
+async fn interrupted() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
     }
 }
 

@@ -43,7 +43,9 @@ impl Story {
     pub(super) fn show_command(&mut self, command: &str, output: &str) -> Result<(), Failure> {
         let mut text = Text::new();
         text.parts([(Style::Good, "$ ".to_owned()), (Style::Plain, command.to_owned())]);
-        text.line(output.trim_end());
+        if !output.is_empty() {
+            text.line(output.trim_end());
+        }
         self.add(Step { what: None, command: Some(command.to_owned()), output: output.to_owned() }, &text)
     }
 

@@ -117,6 +117,7 @@ struct OnlyUid {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
+    uid: Option<String>,
     kind: GroupVersionKind,
     operation: String,
     namespace: Option<String>,
@@ -144,21 +145,28 @@ pub fn read_review(body: &[u8]) -> Result<Admission, Unreviewable> {
     let text = std::str::from_utf8(body).map_err(|error| malformed(error.to_string()))?;
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let request = envelope.request.ok_or(Unreviewable::NoUid)?;
-    let uid = serde_json::from_str::<OnlyUid>(request.get()).map_err(|error| malformed(error.to_string()))?.uid;
+    let (uid, request) = match serde_json::from_str::<Request<'_>>(request.get()) {
+        Ok(request) => (request.uid.clone(), Ok(request)),
+        // What else is wrong with it can be answered, if only it has a uid.
+        Err(error) => {
+            let only: OnlyUid = serde_json::from_str(request.get()).map_err(|error| malformed(error.to_string()))?;
+            (only.uid, Err(ReviewError::Malformed { problem: error.to_string() }))
+        }
+    };
     let uid = uid.filter(|uid| !uid.is_empty() && uid.len() <= MAX_UID_BYTES).ok_or(Unreviewable::NoUid)?;
 
     let says = |value: Option<&RawValue>, expected: &str| {
         value.and_then(|raw| serde_json::from_str::<&str>(raw.get()).ok()).is_some_and(|text| text == expected)
     };
-    let refused = |uid, error| Admission { uid, scope: Err(error), namespace: None, dry_run: false };
-    if !says(envelope.api_version, API_VERSION) || !says(envelope.kind, "AdmissionReview") {
-        return Ok(refused(uid, ReviewError::ApiVersion));
-    }
-    Ok(match serde_json::from_str::<Request<'_>>(request.get()) {
-        Err(error) => refused(uid, ReviewError::Malformed { problem: error.to_string() }),
-        Ok(mut request) => {
+    let understood = says(envelope.api_version, API_VERSION) && says(envelope.kind, "AdmissionReview");
+    Ok(match request {
+        Ok(mut request) if understood => {
             let namespace = request.namespace.take().filter(|namespace| !namespace.is_empty());
             Admission { uid, scope: request.scope(), namespace, dry_run: request.dry_run.unwrap_or(false) }
+        }
+        request => {
+            let error = request.err().filter(|_| understood).unwrap_or(ReviewError::ApiVersion);
+            Admission { uid, scope: Err(error), namespace: None, dry_run: false }
         }
     })
 }

@@ -52,3 +52,21 @@ fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!(panic = text.unwrap_or("of unknown kind"), "a handler panicked");
     Problem::new(ProblemKind::Internal, "the verifier failed; its log has the details").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_and_its_text_stays_inside() {
+        let panics: [Box<dyn Any + Send>; 3] = [Box::new("secret"), Box::new("secret".to_owned()), Box::new(7)];
+        for panic in panics {
+            let response = panicked(panic);
+            assert_eq!(response.status(), 500);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            let body = axum::body::to_bytes(response.into_body(), 4096);
+            let body = futures_util::FutureExt::now_or_never(body).unwrap().unwrap();
+            assert!(!String::from_utf8_lossy(&body).contains("secret"));
+        }
+    }
+}

@@ -167,7 +167,7 @@ pub(crate) async fn start_with(config: Config) -> Running {
     start_loading(config, FakeLoad { session: Some(fake.clone()), paths: Vec::new() }, fake).await
 }
 
-pub(crate) async fn start_loading(config: Config, load: FakeLoad, fake: Arc<Fake>) -> Running {
+pub(crate) async fn start_loading(config: Config, load: impl Load, fake: Arc<Fake>) -> Running {
     let listeners = Listeners { api: bind(), operations: bind() };
     let scheme = if config.api.tls.certificate_file.is_some() { "https" } else { "http" };
     let api = format!("{scheme}://localhost:{}", listeners.api.local_addr().unwrap().port());

@@ -4,6 +4,7 @@
 mod admission;
 mod harness;
 mod overload;
+mod pipeline;
 mod reload;
 mod tls;
 mod verdicts;
