@@ -44,19 +44,24 @@ impl Shared {
         places.push(report);
         let mut items = self.fetch_listed(&pinned, [&referrers, &fallback], signature_manifest, deadline).await;
         self.fetch_layers(&pinned, &places, &mut items, deadline).await;
-        let resolution = match image.digest() {
-            Some(_) if finds_nothing(&places) => self.confirm(&pinned, deadline).await,
-            _ => Observation::Found(digest),
+        let resolution = match finds_nothing(&places) {
+            true => self.confirm(image, &pinned, deadline).await,
+            false => Observation::Found(digest),
         };
         Evidence { image: image.clone(), gathered_at, resolution, places, items }
     }
 
-    /// Whether an image exists that was asked for by digest, and of which nothing was found.
-    async fn confirm(&self, image: &PinnedImage, deadline: Instant) -> Observation<Digest> {
-        match self.describe(image, deadline).await {
-            Observation::Found(_) => Observation::Found(image.digest),
-            Observation::Absent => Observation::Absent,
-            Observation::Unknown(cause) => Observation::Unknown(cause),
+    /// Whether an image exists of which nothing was found: it is asked for by its digest, because an answer for its tag
+    /// may have named a digest that is not there, and nothing is attached to that.
+    async fn confirm(&self, asked: &ImageReference, image: &PinnedImage, deadline: Instant) -> Observation<Digest> {
+        match (self.head(&ImageReference::from(image.clone()), deadline).await, asked.digest()) {
+            (Observation::Found(_), _) => Observation::Found(image.digest),
+            (Observation::Absent, Some(_)) => Observation::Absent,
+            (Observation::Absent, None) => {
+                let problem = format!("`{asked}` names `{}`, which is not there", image.digest);
+                Observation::Unknown(contradiction(image.repository.host(), &problem))
+            }
+            (Observation::Unknown(cause), _) => Observation::Unknown(cause),
         }
     }
 

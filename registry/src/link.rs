@@ -22,7 +22,7 @@ fn next_target(value: &str) -> Result<Option<String>, String> {
     while !rest.is_empty() {
         let malformed = || "its Link header is malformed".to_owned();
         let (target, after) = rest.strip_prefix('<').and_then(|rest| rest.split_once('>')).ok_or_else(malformed)?;
-        let (parameters, following) = split_parameters(after);
+        let (parameters, following) = split_parameters(after).ok_or_else(malformed)?;
         if parameters.iter().any(|(name, value)| {
             name.eq_ignore_ascii_case("rel")
                 && value.split_ascii_whitespace().any(|rel| rel.eq_ignore_ascii_case("next"))
@@ -34,12 +34,14 @@ fn next_target(value: &str) -> Result<Option<String>, String> {
     Ok(None)
 }
 
-/// The parameters of one link, and what follows the comma after it. Quoted values may hold commas and semicolons.
-fn split_parameters(text: &str) -> (Vec<(String, String)>, &str) {
+/// The parameters of one link, and what follows the comma after it. Quoted values may hold commas and semicolons; what
+/// comes after one must be the end of the parameter, or `rel="next">` would pass for the last page. `None` then.
+fn split_parameters(text: &str) -> Option<(Vec<(String, String)>, &str)> {
     let mut parameters = Vec::new();
     let mut current = String::new();
     let mut quoted = false;
     let mut escaped = false;
+    let mut closed = false;
     let mut rest = "";
     for (index, character) in text.char_indices() {
         match character {
@@ -48,18 +50,27 @@ fn split_parameters(text: &str) -> (Vec<(String, String)>, &str) {
                 escaped = false;
             }
             '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            ';' if !quoted => parameters.push(std::mem::take(&mut current)),
+            '"' if quoted => (quoted, closed) = (false, true),
+            ';' if !quoted => {
+                closed = false;
+                parameters.push(std::mem::take(&mut current));
+            }
             ',' if !quoted => {
                 rest = text.get(index + 1..).unwrap_or_default();
                 break;
             }
+            _ if closed && !character.is_ascii_whitespace() => return None,
+            '"' => quoted = true,
+            '<' | '>' if !quoted => return None,
             _ => current.push(character),
         }
     }
+    if quoted {
+        return None;
+    }
     parameters.push(current);
     let pairs = parameters.iter().filter_map(|parameter| parameter.split_once('='));
-    (pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect(), rest)
+    Some((pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect(), rest))
 }
 
 #[cfg(test)]
@@ -92,7 +103,16 @@ mod tests {
 
     #[test]
     fn must_not_take_a_malformed_link_for_the_last_page() {
-        for value in ["/x; rel=next", "<x", "<https://:bad:>; rel=next", "</a>; rel=prev, garbage"] {
+        for value in [
+            "/x; rel=next",
+            "<x",
+            "<https://:bad:>; rel=next",
+            "</a>; rel=prev, garbage",
+            r#"<</a>; rel="next">"#,
+            r#"</a>; rel="next"x"#,
+            r#"</a>; rel="next"#,
+            "</a>; rel=next>",
+        ] {
             assert!(next(value).is_err(), "{value}");
         }
     }

@@ -178,7 +178,7 @@ impl Shared {
     }
 
     /// HEAD of a manifest, and GET where its headers do not say enough. A HEAD counts as no pull at Docker Hub.
-    async fn head(&self, image: &ImageReference, deadline: Instant) -> Observation<Descriptor> {
+    pub(crate) async fn head(&self, image: &ImageReference, deadline: Instant) -> Observation<Descriptor> {
         let name = manifest_name(image);
         let mut request = match self.request(image.repository(), Method::HEAD, &name.path(), deadline) {
             Ok(request) => request,

@@ -163,8 +163,8 @@ impl Case {
 /// Codes that say what really happened when a registry failed or lied.
 fn is_honest(code: Code, act: &Act) -> bool {
     match code {
-        // Only where the registry says so: by 404, or by naming a digest that it does not have.
-        Code::ImageNotFound => matches!(act, Act::Status(404) | Act::AlterDigest),
+        // Only where the registry says so.
+        Code::ImageNotFound => matches!(act, Act::Status(404)),
         // The bytes are not those that were asked for, or are not what they should be.
         Code::DigestMismatch | Code::LimitExceeded | Code::Malformed => true,
         _ => code.outcome() == Outcome::Undetermined,

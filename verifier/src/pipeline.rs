@@ -87,6 +87,13 @@ impl Pipeline {
             }
         }
         let gathered = self.gather(image.clone(), deadline).await.resolved_from(&question.image);
+        if question.image.digest().is_none() && gathered.evidence().resolution == Observation::Absent {
+            // The registry has just named this digest itself, so it contradicts itself: nothing is known.
+            let detail = format!("`{}` names `{digest}`, which is not there", question.image);
+            let unknown = Observation::Unknown(Cause::new(Code::RegistryInconsistent, detail));
+            let evidence = self.unresolved(&question.image, unknown);
+            return evaluate(question, trust, &evidence, None, (inner.clock)());
+        }
         let held = inner.store.held(&image).map(|held| held.resolved_from(&question.image));
         evaluate(question, trust, &gathered, held.as_ref(), (inner.clock)())
     }

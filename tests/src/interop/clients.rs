@@ -29,7 +29,7 @@ async fn crane_copies_an_image_and_its_signature_still_counts() {
     bench.verify("ours.pub", &copy, &[], (0, None));
     let tags = bench.run(&crane, &["ls", "--insecure", &format!("{host}/to/app")]).expect_success();
     assert_eq!(tags.lines().count(), 2, "{tags}");
-    bench.run(&crane, &["validate", "--insecure", "--remote", &copy]).expect_success();
+    bench.run(&crane, &["pull", "--insecure", &copy, "app.tar"]).expect_success();
 }
 
 #[tokio::test]

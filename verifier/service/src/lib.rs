@@ -25,15 +25,4 @@ pub use config::Config;
 pub use pipeline::{PipelineLoader, RegistrySetupError};
 pub use reload::{Load, LoadError, Loaded, ReloadHandle};
 pub use service::{Listeners, ServeError, Service, serve};
-pub use tls::TlsError;
-
-/// Checks the TLS files without serving anything.
-///
-/// # Errors
-/// [`TlsError`] when there are some and they cannot be used.
-pub fn check_tls(settings: &config::Tls) -> Result<(), TlsError> {
-    match tls::server_config(settings) {
-        Ok(_) | Err(TlsError::NotConfigured) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
+pub use tls::{TlsError, check_tls};

@@ -83,6 +83,17 @@ pub(crate) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// Checks the TLS files without serving anything.
+///
+/// # Errors
+/// [`TlsError`] when there are some and they cannot be used.
+pub fn check_tls(settings: &Tls) -> Result<(), TlsError> {
+    match server_config(settings) {
+        Ok(_) | Err(TlsError::NotConfigured) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let empty = || TlsError::Content { path: path.to_owned(), expected: "certificate in PEM" };
     let pem = read(path)?;
