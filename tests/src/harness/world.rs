@@ -176,7 +176,11 @@ pub(crate) async fn ask(client: &Registry, trust: &TrustSnapshot, image: &ImageR
 pub(crate) async fn attach(client: &Registry, statement: &Statement, key: &Key, format: Format) -> Attached {
     let encoded = key.sign(statement, format);
     match encoded.detached_base64() {
-        None => client.attach_bundle(&statement.image, encoded.blob(), BTreeMap::new()).await.unwrap(),
-        Some(signature) => client.attach_simple_signing(&statement.image, encoded.blob(), &signature).await.unwrap(),
+        None => {
+            client.danger_attach_unverified_bundle(&statement.image, encoded.blob(), BTreeMap::new()).await.unwrap()
+        }
+        Some(signature) => {
+            client.danger_attach_unverified_simple_signing(&statement.image, encoded.blob(), &signature).await.unwrap()
+        }
     }
 }
