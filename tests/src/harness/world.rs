@@ -11,7 +11,7 @@ use hallmark_policy::signature::{EncodedSignature, Format, Statement};
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::{Question, Verdict};
 use hallmark_policy::verify::PublicKey;
-use hallmark_registry::{Attached, Configuration, Registry};
+use hallmark_registry::{AttachError, Attached, Configuration, Registry};
 use hallmark_verifier::{EvidenceLimits, Pipeline};
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::EncodePublicKey as _;
@@ -174,13 +174,21 @@ pub(crate) async fn ask(client: &Registry, trust: &TrustSnapshot, image: &ImageR
 
 /// Signs and attaches through a registry client.
 pub(crate) async fn attach(client: &Registry, statement: &Statement, key: &Key, format: Format) -> Attached {
+    try_to_attach(client, statement, key, format).await.unwrap()
+}
+
+/// Signs and attaches through a registry client, if the registry takes it.
+pub(crate) async fn try_to_attach(
+    client: &Registry,
+    statement: &Statement,
+    key: &Key,
+    format: Format,
+) -> Result<Attached, AttachError> {
     let encoded = key.sign(statement, format);
     match encoded.detached_base64() {
-        None => {
-            client.danger_attach_unverified_bundle(&statement.image, encoded.blob(), BTreeMap::new()).await.unwrap()
-        }
+        None => client.danger_attach_unverified_bundle(&statement.image, encoded.blob(), BTreeMap::new()).await,
         Some(signature) => {
-            client.danger_attach_unverified_simple_signing(&statement.image, encoded.blob(), &signature).await.unwrap()
+            client.danger_attach_unverified_simple_signing(&statement.image, encoded.blob(), &signature).await
         }
     }
 }
