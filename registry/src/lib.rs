@@ -1,8 +1,8 @@
 //! The only code that talks to a registry: reference in, evidence out; and what is attached.
 //!
 //! [`Registry::gather`] reads everything that may be a signature of an image and says of every place where one could
-//! be whether it was found, is provably absent, or is unknown. [`Registry::attach_bundle`] and
-//! [`Registry::attach_simple_signing`] write signatures. Nothing here decides what a signature is worth.
+//! be whether it was found, is provably absent, or is unknown. [`Registry::attach`] writes signatures, and
+//! takes only such as were verified. Nothing here decides what a signature is worth.
 
 mod attach;
 mod capability;

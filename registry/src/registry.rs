@@ -9,9 +9,10 @@ use hallmark_policy::Code;
 use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::{Cause, Evidence, Observation};
 use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, PinnedImage, Repository};
+use hallmark_policy::verify::AttachableSignature;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::attach::{AttachError, Attached, attach_bundle, attach_simple_signing};
+use crate::attach::{AttachError, Attached, attach_bundle, attach_simple_signing, bundle_annotations};
 use crate::capability::Capabilities;
 use crate::configuration::{Clock, Configuration, ConfigurationError, HostConfiguration, normal_host};
 use crate::push::{PushError, PushedManifest};
@@ -122,14 +123,29 @@ impl Registry {
         self.shared.push_manifest(image, media_type, bytes, self.shared.deadline()).await
     }
 
-    /// Attaches a Sigstore bundle as an OCI 1.1 referrer, as cosign 3 does; where the registry has no referrers API,
-    /// the fallback index gets an entry, and keeps all that it has.
+    /// Attaches a signature that was verified: a bundle as an OCI 1.1 referrer, simple signing under its tag.
+    ///
+    /// # Errors
+    /// [`AttachError`]; nothing that was there before is lost then.
+    pub async fn attach(&self, signature: &AttachableSignature) -> Result<Attached, AttachError> {
+        let (image, encoded) = (signature.image(), signature.encoded());
+        match encoded.detached_base64() {
+            Some(detached) => self.danger_attach_unverified_simple_signing(image, encoded.blob(), &detached).await,
+            None => self.danger_attach_unverified_bundle(image, encoded.blob(), bundle_annotations()).await,
+        }
+    }
+
+    /// Attaches any bytes as a Sigstore bundle, unverified: for tests, and to show what an attacker does. Everything
+    /// else goes through [`Registry::attach`].
+    ///
+    /// An OCI 1.1 referrer, as cosign 3 writes it; where the registry has no referrers API, the fallback index gets an
+    /// entry, and keeps all that it has.
     ///
     /// The manifest is a function of subject, bundle and annotations: attaching the same again changes nothing.
     ///
     /// # Errors
     /// [`AttachError`]; nothing that was there before is lost then.
-    pub async fn attach_bundle(
+    pub async fn danger_attach_unverified_bundle(
         &self,
         subject: &PinnedImage,
         bundle: &[u8],
@@ -138,12 +154,13 @@ impl Registry {
         attach_bundle(&self.shared, subject, bundle, annotations, self.shared.deadline()).await
     }
 
-    /// Attaches a simple-signing payload and its signature as a layer of the manifest under the tag
-    /// `sha256-<hex>.sig`, as cosign 2 does. Layers that are there stay; the same one is not added twice.
+    /// Attaches any bytes as a simple-signing payload with its signature, unverified: for tests.
+    ///
+    /// A layer of the manifest under the tag `sha256-<hex>.sig`, as cosign 2 writes it. Layers that are there stay; the same one is not added twice.
     ///
     /// # Errors
     /// [`AttachError`]; nothing that was there before is lost then.
-    pub async fn attach_simple_signing(
+    pub async fn danger_attach_unverified_simple_signing(
         &self,
         subject: &PinnedImage,
         payload: &[u8],

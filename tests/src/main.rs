@@ -18,6 +18,7 @@ mod interop;
 // What is shipped beside the code.
 mod deploy_manifests;
 mod example_keys;
+mod readme;
 
 // The harness keeps what it promises.
 mod registry_conformance;

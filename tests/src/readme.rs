@@ -54,7 +54,11 @@ fn the_readme_works_word_for_word() {
     let log = std::fs::read_to_string(folder.path().join("verifier.log")).unwrap_or_default();
     assert!(output.status.success(), "{}\n{log}", text(&output));
     let shown = text(&output);
-    assert_eq!(shown.matches("\"verdict\":\"allow\"").count(), 4, "two answers, each for all and for the image: {shown}");
+    assert_eq!(
+        shown.matches("\"verdict\":\"allow\"").count(),
+        4,
+        "two answers, each for all and for the image: {shown}"
+    );
     assert!(shown.contains("signed    by release-team"), "{shown}");
 }
 

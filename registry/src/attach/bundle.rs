@@ -8,6 +8,7 @@ use futures_util::future::try_join;
 use hallmark_policy::evidence::{Observation, Place};
 use hallmark_policy::image::{Descriptor, Digest, ImageReference, Manifest, PinnedImage, Repository, media_type};
 use hallmark_policy::limits::MAX_INLINE_BYTES;
+use hallmark_policy::signature::SIGNATURE_PREDICATE_TYPE;
 
 use super::fallback_index::list_in_fallback;
 use super::{AttachError, Attached};
@@ -16,6 +17,15 @@ use crate::registry::Shared;
 
 /// The content of the empty descriptor (image-spec, "Guidance for an Empty Descriptor").
 const EMPTY: &[u8] = b"{}";
+
+/// What cosign 3 writes on the manifest of a plain signature. The time of creation is left out, so that the same
+/// signature is the same manifest and signing again adds nothing.
+pub(crate) fn bundle_annotations() -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("dev.sigstore.bundle.content".to_owned(), "dsse-envelope".to_owned()),
+        ("dev.sigstore.bundle.predicateType".to_owned(), SIGNATURE_PREDICATE_TYPE.to_owned()),
+    ])
+}
 
 /// Attaches a Sigstore bundle as a referrer.
 pub(crate) async fn attach_bundle(

@@ -10,7 +10,7 @@ use hallmark_policy::image::{Digest, PinnedImage, Tag};
 
 use crate::push::PushError;
 
-pub(crate) use bundle::attach_bundle;
+pub(crate) use bundle::{attach_bundle, bundle_annotations};
 pub(crate) use simple_signing::attach_simple_signing;
 
 /// Most times that an index or a `.sig` manifest is written again because another writer overwrote it.

@@ -18,10 +18,10 @@ async fn a_bundle_takes_three_pushes_and_is_the_same_the_second_time() {
     let registry = client();
     let image = server.push_image(&registry, "app").await;
     registry.resolve(&server.reference("app:v1")).await;
-    let first = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    let first = registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.unwrap();
     assert_eq!((first.place, first.inlined), (Place::ReferrersApi, true));
     server.take_log();
-    let second = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    let second = registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.unwrap();
     assert_eq!(second.manifest, first.manifest);
     let log = server.take_log();
     assert!(log.len() <= 4, "{log:#?}");
@@ -35,9 +35,9 @@ async fn the_fallback_index_keeps_every_entry_and_names_the_right_type() {
     let server = Scripted::without_referrers().await;
     let registry = client();
     let image = server.push_image(&registry, "app").await;
-    let first = registry.attach_bundle(&image, b"{\"a\":1}", annotations()).await.unwrap();
-    let second = registry.attach_bundle(&image, b"{\"a\":2}", annotations()).await.unwrap();
-    let again = registry.attach_bundle(&image, b"{\"a\":1}", annotations()).await.unwrap();
+    let first = registry.danger_attach_unverified_bundle(&image, b"{\"a\":1}", annotations()).await.unwrap();
+    let second = registry.danger_attach_unverified_bundle(&image, b"{\"a\":2}", annotations()).await.unwrap();
+    let again = registry.danger_attach_unverified_bundle(&image, b"{\"a\":1}", annotations()).await.unwrap();
     assert_eq!((first.already_there, second.already_there, again.already_there), (false, false, true));
     let tag = ImageReference::tagged(image.repository.clone(), image.digest.fallback_tag());
     let Observation::Found(fetched) = registry.fetch_manifest(&tag).await else { panic!("no index") };
@@ -58,8 +58,12 @@ async fn must_not_lose_a_signature_to_another_writer() {
     let bundles: Vec<Vec<u8>> = (0..20).map(|n| format!("{{\"a\":{n}}}").into_bytes()).collect();
     let signatures: Vec<String> = (0..20).map(|n| format!("c2ln{n}")).collect();
     let (attached, signed) = join(
-        join_all(bundles.iter().map(|bundle| registry.attach_bundle(&image, bundle, annotations()))),
-        join_all(signatures.iter().map(|signature| registry.attach_simple_signing(&image, b"payload", signature))),
+        join_all(bundles.iter().map(|bundle| registry.danger_attach_unverified_bundle(&image, bundle, annotations()))),
+        join_all(
+            signatures
+                .iter()
+                .map(|signature| registry.danger_attach_unverified_simple_signing(&image, b"payload", signature)),
+        ),
     )
     .await;
     assert!(attached.iter().chain(&signed).all(Result::is_ok), "{attached:?} {signed:?}");
@@ -89,7 +93,7 @@ async fn an_index_that_another_program_overwrote_is_repaired() {
     .await;
     let registry = client();
     let image = server.push_image(&registry, "app").await;
-    let attached = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    let attached = registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.unwrap();
     assert_eq!((attached.place, attached.already_there), (Place::FallbackTag, false));
     assert_eq!(overwritten.load(Ordering::SeqCst), 3);
 }
@@ -108,7 +112,7 @@ async fn a_registry_that_refuses_data_gets_the_manifest_without_it() {
     .await;
     let registry = client();
     let image = server.push_image(&registry, "app").await;
-    let attached = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    let attached = registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.unwrap();
     assert!(!attached.inlined);
     let evidence = gather(&client(), &image.into()).await;
     assert!(evidence.items.contains_key(&Digest::of(BUNDLE)) && evidence.is_complete());
@@ -120,9 +124,9 @@ async fn simple_signing_is_appended_and_never_twice() {
     let registry = client();
     let image = server.push_image(&registry, "app").await;
     attach_foreign_simple_signing(&registry, &image, b"foreign").await;
-    let first = registry.attach_simple_signing(&image, b"payload", "c2ln").await.unwrap();
-    let second = registry.attach_simple_signing(&image, b"payload", "b3RoZXI=").await.unwrap();
-    let again = registry.attach_simple_signing(&image, b"payload", "c2ln").await.unwrap();
+    let first = registry.danger_attach_unverified_simple_signing(&image, b"payload", "c2ln").await.unwrap();
+    let second = registry.danger_attach_unverified_simple_signing(&image, b"payload", "b3RoZXI=").await.unwrap();
+    let again = registry.danger_attach_unverified_simple_signing(&image, b"payload", "c2ln").await.unwrap();
     assert_eq!((first.already_there, second.already_there, again.already_there), (false, false, true));
     assert_eq!(again.manifest, second.manifest);
     let tag = ImageReference::tagged(image.repository.clone(), image.digest.signature_tag());
@@ -139,13 +143,13 @@ async fn must_not_sign_an_image_that_is_not_there_or_overwrite_what_is_no_signat
     let registry = client();
     let image = server.push_image(&registry, "app").await;
     let missing = server.reference(&format!("app@{}", Digest::of(b"missing"))).pinned().unwrap();
-    let error = registry.attach_bundle(&missing, BUNDLE, annotations()).await.unwrap_err();
+    let error = registry.danger_attach_unverified_bundle(&missing, BUNDLE, annotations()).await.unwrap_err();
     assert!(matches!(error, AttachError::SubjectMissing { .. }), "{error}");
     // A manifest where the index should be: adding to it would destroy it.
     let Observation::Found(fetched) = registry.fetch_manifest(&image.clone().into()).await else { panic!("no image") };
     let tag = ImageReference::tagged(image.repository.clone(), image.digest.fallback_tag());
     registry.push_manifest(&tag, media_type::OCI_MANIFEST, fetched.content.bytes()).await.unwrap();
-    let error = registry.attach_bundle(&image, BUNDLE, annotations()).await.unwrap_err();
+    let error = registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.unwrap_err();
     assert!(matches!(error, AttachError::Existing { .. }), "{error}");
 }
 
@@ -164,6 +168,6 @@ async fn a_registry_that_names_neither_location_nor_digest_is_good_enough() {
     .await;
     let registry = client();
     let image = server.push_image(&registry, "app").await;
-    assert!(registry.attach_bundle(&image, BUNDLE, annotations()).await.is_ok());
-    assert!(registry.attach_simple_signing(&image, b"payload", "c2ln").await.is_ok());
+    assert!(registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.is_ok());
+    assert!(registry.danger_attach_unverified_simple_signing(&image, b"payload", "c2ln").await.is_ok());
 }

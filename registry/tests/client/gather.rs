@@ -38,11 +38,11 @@ async fn a_cold_gathering_takes_no_request_too_many() {
     let foreign = server.push_image(&writer, "foreign").await;
     attach_foreign_bundle(&writer, &foreign, BUNDLE).await;
     let ours = server.push_image(&writer, "ours").await;
-    writer.attach_bundle(&ours, BUNDLE, annotations()).await.unwrap();
+    writer.danger_attach_unverified_bundle(&ours, BUNDLE, annotations()).await.unwrap();
     let legacy = server.push_image(&writer, "legacy").await;
     attach_foreign_simple_signing(&writer, &legacy, b"payload").await;
     let legacy_ours = server.push_image(&writer, "legacy-ours").await;
-    writer.attach_simple_signing(&legacy_ours, b"payload", "c2ln").await.unwrap();
+    writer.danger_attach_unverified_simple_signing(&legacy_ours, b"payload", "c2ln").await.unwrap();
     server.take_log();
     for (image, bytes, by_tag, by_digest) in
         [(foreign, BUNDLE, 4, 3), (ours, BUNDLE, 3, 2), (legacy, b"payload", 3, 2), (legacy_ours, b"payload", 2, 1)]
@@ -64,7 +64,7 @@ async fn a_missing_referrers_api_is_probed_once_and_the_fallback_tag_is_found() 
     let server = Scripted::without_referrers().await;
     let writer = client();
     let image = server.push_image(&writer, "app").await;
-    let attached = writer.attach_bundle(&image, BUNDLE, annotations()).await.unwrap();
+    let attached = writer.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.unwrap();
     assert_eq!(attached.place, Place::FallbackTag);
     server.take_log();
     let reader = client();

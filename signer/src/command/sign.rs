@@ -12,7 +12,7 @@ use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::{Question, explain};
 use hallmark_policy::verify::{AttachableSignature, VerifiedSignature, check_before_attaching};
 use hallmark_policy::{Code, Timestamp};
-use hallmark_registry::{AttachError, Attached, Registry};
+use hallmark_registry::{AttachError, Registry};
 
 use super::registry_access;
 use crate::error::{Exit, Failure};
@@ -228,7 +228,7 @@ impl Job<'_> {
             report.payload = unsigned.and_then(|unsigned| serde_json::from_slice(unsigned.payload()).ok());
             return Ok(report);
         }
-        let attached = self.attach(&signature).await.map_err(attach_failure)?;
+        let attached = self.registry.attach(&signature).await.map_err(attach_failure)?;
         self.output.detail(&format!("{} is attached to {}", attached.manifest, statement.image));
         report.status = Status::Attached;
         report.artifact = Some(attached.manifest.to_string());
@@ -250,27 +250,9 @@ impl Job<'_> {
         })
     }
 
-    async fn attach(&self, signature: &AttachableSignature) -> Result<Attached, AttachError> {
-        let encoded = signature.encoded();
-        match encoded.detached_base64() {
-            Some(detached) => self.registry.attach_simple_signing(signature.image(), encoded.blob(), &detached).await,
-            None => self.registry.attach_bundle(signature.image(), encoded.blob(), bundle_annotations()).await,
-        }
-    }
-
     fn now(&self) -> Timestamp {
         (self.clock)()
     }
-}
-
-/// What cosign 3 writes on the manifest. The time of creation is left out, so that the same signature is the same
-/// manifest and signing again adds nothing.
-pub(super) fn bundle_annotations() -> BTreeMap<String, String> {
-    let predicate_type = hallmark_policy::signature::SIGNATURE_PREDICATE_TYPE;
-    BTreeMap::from([
-        ("dev.sigstore.bundle.content".to_owned(), "dsse-envelope".to_owned()),
-        ("dev.sigstore.bundle.predicateType".to_owned(), predicate_type.to_owned()),
-    ])
 }
 
 fn write_bundle(path: &std::path::Path, bundle: &[u8]) -> Result<(), Failure> {

@@ -17,7 +17,6 @@ pub(crate) fn hallmark() -> &'static Path {
 }
 
 /// The path of `hallmark-verifier`.
-#[expect(dead_code, reason = "for tests of the service as a process")]
 pub(crate) fn hallmark_verifier() -> &'static Path {
     &programs().1
 }

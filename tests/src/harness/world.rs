@@ -186,7 +186,9 @@ pub(crate) async fn try_to_attach(
 ) -> Result<Attached, AttachError> {
     let encoded = key.sign(statement, format);
     match encoded.detached_base64() {
-        None => client.attach_bundle(&statement.image, encoded.blob(), BTreeMap::new()).await,
-        Some(signature) => client.attach_simple_signing(&statement.image, encoded.blob(), &signature).await,
+        None => client.danger_attach_unverified_bundle(&statement.image, encoded.blob(), BTreeMap::new()).await,
+        Some(signature) => {
+            client.danger_attach_unverified_simple_signing(&statement.image, encoded.blob(), &signature).await
+        }
     }
 }

@@ -75,7 +75,7 @@ async fn hallmark() {
     let unsigned = statement.unsigned(Format::SigstoreBundle).unwrap();
     let signature = key.sign(unsigned.message());
     let encoded = unsigned.encode(&key.public(), &signature);
-    registry.attach_bundle(&pinned, encoded.blob(), std::collections::BTreeMap::new()).await.unwrap();
+    registry.danger_attach_unverified_bundle(&pinned, encoded.blob(), std::collections::BTreeMap::new()).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.yaml");
