@@ -1,7 +1,8 @@
 //! cosign 2.5 and 3.1, both ways.
 
-use super::{Bench, peers};
+use super::{Bench, Site, peers};
 use crate::harness::peers::{Answer, Peer};
+use crate::harness::registry::TestRegistry;
 
 const BUNDLE: &str = "--new-bundle-format=true";
 const SIMPLE_SIGNING: &str = "--new-bundle-format=false";
@@ -136,5 +137,29 @@ async fn must_not_lose_a_signature_when_both_programs_sign_one_image() {
         let again = bench.hallmark(&[&["sign", "--key", "second.key", &image], &both[..]].concat()).expect_success();
         assert!(again.contains("already signed"), "{again}");
         bench.verify("third.pub", &image, &[], (0, None));
+    }
+}
+
+#[tokio::test]
+async fn a_recording_of_what_cosign_signed_gives_the_same_verdict_when_the_registry_is_gone() {
+    let Some([cosign_2, cosign_3]) = peers(["cosign-2", "cosign-3"]) else { return };
+    for bench in Bench::everywhere() {
+        bench.cosign_key(&cosign_3, "theirs");
+        bench.our_key("other");
+        let signed = bench.image("recorded/signed").await;
+        sign(&bench, &cosign_2, "theirs.key", &signed, &[]);
+        sign(&bench, &cosign_3, "theirs.key", &signed, &[OFFLINE, BUNDLE]);
+        let unsigned = bench.image("recorded/unsigned").await;
+        for (image, folder) in [(&signed, "signed"), (&unsigned, "unsigned")] {
+            bench.hallmark(&["evidence", "fetch", image, "-d", folder]).expect_success();
+        }
+        let Bench { site, folder, client } = bench;
+        drop(site);
+        let bench = Bench { site: Site::Embedded(TestRegistry::healthy()), folder, client };
+        bench.verify("theirs.pub", &signed, &["--evidence", "signed"], (0, None));
+        bench.verify("other.pub", &signed, &["--evidence", "signed"], (12, Some("untrusted-key")));
+        bench.verify("theirs.pub", &unsigned, &["--evidence", "unsigned"], (10, Some("unsigned")));
+        bench.verify("theirs.pub", &unsigned, &["--evidence", "signed"], (20, Some("registry-inconsistent")));
+        bench.verify("theirs.pub", &signed, &["--timeout", "5"], (20, Some("registry-unavailable")));
     }
 }
