@@ -16,8 +16,8 @@ use hallmark_policy::verdict::Verdict;
 use hallmark_policy::{Code, Outcome};
 use hallmark_registry::{Configuration, CredentialSource, Registry};
 
-use crate::harness::hostile::{Act, Auth, Fault, Hostility};
-use crate::harness::world::{FORMATS, Key, REPOSITORY, World, ask, attach, client, client_with};
+use crate::harness::hostile::{Act, Auth, Fault, Hostility, When};
+use crate::harness::world::{FORMATS, Key, REPOSITORY, World, ask, attach, client, client_with, try_to_attach};
 
 const USER: &str = "robot";
 /// A password that must never leave for another host, nor show in any text.
@@ -253,6 +253,43 @@ async fn must_not_send_credentials_along_a_redirect_or_to_another_host_s_upload_
     attach(&client, &world.statement(), &key, Format::SigstoreBundle).await;
     let verdict = ask(&client, &key.trust(), &world.tagged()).await;
     assert_eq!(verdict.outcome(), Outcome::Allow, "{verdict:?}");
+}
+
+#[tokio::test]
+async fn n07_must_not_send_credentials_for_one_path_to_another() {
+    let key = Key::new(1);
+    let world = World::on(basic());
+    world.sign_as_cosign(&key, Format::SigstoreBundle);
+    for (path, expected) in [("other", Outcome::Undetermined), ("tea", Outcome::Undetermined), ("team", Outcome::Allow)]
+    {
+        let scope = format!("{}/{path}", world.registry.host());
+        let credentials = CredentialSource::anonymous().with_password(&scope, USER, CANARY);
+        world.registry.clear();
+        let client = client_with(Configuration { credentials, ..Configuration::default() });
+        let verdict = ask(&client, &key.trust(), &world.tagged()).await;
+        assert_eq!(verdict.outcome(), expected, "{path}: {verdict:?}");
+        let is_sent = world.registry.requests().iter().any(|request| request.authorization.is_some());
+        assert_eq!(is_sent, expected == Outcome::Allow, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn s05_must_not_call_signed_what_the_registry_stored_otherwise_or_not_at_all() {
+    let key = Key::new(1);
+    for format in FORMATS {
+        let world = World::new();
+        let pretence = Act::Answer { status: 201, headers: Vec::new(), body: Vec::new() };
+        for act in [pretence, Act::AlterDigest] {
+            let put = Some(http::Method::PUT);
+            let path = "/manifests/".to_owned();
+            world.registry.set_fault(Fault { when: When::Always, method: put, path, act: act.clone() });
+            let attached = try_to_attach(&client(), &world.statement(), &key, format).await;
+            assert!(attached.is_err(), "{format} {act:?}: {attached:?}");
+        }
+        world.registry.heal();
+        assert!(try_to_attach(&client(), &world.statement(), &key, format).await.is_ok());
+        assert_eq!(world.ask(&key.trust(), &world.pinned()).await.outcome(), Outcome::Allow);
+    }
 }
 
 #[tokio::test]
