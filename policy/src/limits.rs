@@ -19,6 +19,10 @@ pub const MAX_INLINE_BYTES: usize = 64 * 1024;
 /// Most bytes of all the evidence about one image: 128 signatures of a usual size leave room to spare.
 pub const MAX_EVIDENCE_BYTES: usize = 32 * 1024 * 1024;
 
+/// Most rejected items of one image that are listed one by one: every listed manifest can have its own. What is beyond
+/// is counted. A listed manifest may name 128 layers, so without this bound one image could have 32,896.
+pub const MAX_REJECTIONS: usize = 512;
+
 /// Most subjects of one in-toto statement. sigstore-go: 1,024.
 pub const MAX_SUBJECTS: usize = 1024;
 

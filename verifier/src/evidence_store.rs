@@ -71,7 +71,8 @@ fn weight(evidence: &DecodedEvidence) -> u32 {
         Retrieval::Content(content) => content.bytes().len(),
         Retrieval::Rejected(_) | Retrieval::Unknown(_) => 0,
     });
-    // Contents lie there twice: as evidence, and decoded.
-    let bytes = contents.sum::<usize>().saturating_mul(2).saturating_add(ENTRY_OVERHEAD_BYTES);
+    // Contents lie there as evidence, and once more for each signature that was decoded from them.
+    let overhead = evidence.signatures().len().saturating_add(1).saturating_mul(ENTRY_OVERHEAD_BYTES);
+    let bytes = contents.sum::<usize>().saturating_add(evidence.decoded_bytes()).saturating_add(overhead);
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

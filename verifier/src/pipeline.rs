@@ -107,6 +107,9 @@ impl Pipeline {
         if let Some(digest) = image.digest() {
             return Observation::Found(digest);
         }
+        if Instant::now() >= deadline {
+            return Observation::Unknown(deadline_exceeded());
+        }
         let inner = Arc::clone(&self.inner);
         let asked = image.clone();
         let work = || async move { within_budget(inner.source.resolve(&asked)).await };
@@ -119,6 +122,10 @@ impl Pipeline {
     }
 
     async fn gather(&self, image: PinnedImage, deadline: Instant) -> DecodedEvidence {
+        // Work goes on after the deadline, but none begins: one late request may name thousands of images.
+        if Instant::now() >= deadline {
+            return self.unresolved(&image.into(), Observation::Unknown(deadline_exceeded()));
+        }
         let inner = Arc::clone(&self.inner);
         let about = image.clone();
         let work = || async move {

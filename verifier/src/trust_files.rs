@@ -121,10 +121,13 @@ fn documents(paths: &[PathBuf]) -> Result<Vec<PathBuf>, TrustFilesError> {
     Ok(found)
 }
 
+/// Whether an entry of a folder is a document. One that cannot be looked at is: what is written there may be what
+/// refuses an image, so that it must not be left out in silence.
 fn is_document(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    !hidden && path.is_file() && matches!(extension.as_deref(), Some("yaml" | "yml" | "json"))
+    let no_file = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    !hidden && !no_file && matches!(extension.as_deref(), Some("yaml" | "yml" | "json"))
 }
 
 fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, TrustFilesError> {
@@ -137,4 +140,26 @@ fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, TrustFilesError> {
         return Err(failed(format!("it is larger than {max_bytes} bytes")));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn must_not_leave_out_a_document_that_cannot_be_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {name: NAME}\nspec: {default: deny}\n";
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a.yaml"), text.replace("NAME", "a")).unwrap();
+        fs::create_dir(at("folder.yaml")).unwrap();
+        let load = || load_trust(&[folder.path().to_owned()]);
+        assert_eq!(load().unwrap().documents.len(), 1);
+        std::os::unix::fs::symlink("..data/b.yaml", at("b.yaml")).unwrap();
+        assert!(matches!(load(), Err(TrustFilesError::File { path, .. }) if path == at("b.yaml")));
+        fs::create_dir(at("..data")).unwrap();
+        fs::write(at("..data/b.yaml"), text.replace("NAME", "b")).unwrap();
+        assert_eq!(load().unwrap().documents.len(), 2);
+    }
 }

@@ -192,6 +192,25 @@ async fn w13_must_not_answer_late_and_the_work_goes_on_for_the_next_asker() {
 }
 
 #[tokio::test]
+async fn must_not_begin_work_for_a_question_that_is_late_already() {
+    let source = Source::new(Duration::from_millis(50));
+    let pipeline = pipeline(&source);
+    let trust = trusting(&key());
+    let late = (0..1000).map(|n| {
+        let (tagged, pinned) =
+            (format!("r.example/team/{n}:1"), format!("r.example/team/{n}@{}", Digest::of(b"image")));
+        let image = if n % 2 == 0 { tagged } else { pinned };
+        let (pipeline, trust) = (&pipeline, &trust);
+        async move { ask(pipeline, trust, &image, Duration::ZERO).await }
+    });
+    let verdicts = join_all(late).await;
+    assert!(verdicts.iter().all(|verdict| verdict.reasons()[0].code == Code::DeadlineExceeded && !verdict.admit()));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(source.requests(), (0, 0));
+    assert_eq!(ask(&pipeline, &trust, TAGGED, LONG).await.outcome(), Outcome::Allow);
+}
+
+#[tokio::test]
 async fn r13_a_thousand_equal_questions_share_one_fetch() {
     let source = Source::new(Duration::from_millis(50));
     let pipeline = pipeline(&source);

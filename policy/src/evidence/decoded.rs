@@ -9,7 +9,7 @@ use super::{Cause, Evidence, Place, Retrieval};
 use crate::image::{Digest, ImageReference};
 use crate::limits;
 use crate::reason::Code;
-use crate::signature::{DecodedArtifact, DecodedLayer, UnverifiedSignature, decode_artifact};
+use crate::signature::{DecodedArtifact, DecodedLayer, Repetitions, UnverifiedSignature, decode_artifact_within};
 use crate::verify::{AuthenticationMemo, Rejection};
 
 /// Evidence, and the signatures in it. Cheap to clone.
@@ -24,6 +24,8 @@ struct Inner {
     evidence: Evidence,
     signatures: Vec<FoundSignature>,
     rejections: Vec<Rejection>,
+    /// Rejections beyond [`limits::MAX_REJECTIONS`].
+    unlisted: usize,
     others: Vec<Digest>,
     causes: Vec<Cause>,
 }
@@ -46,18 +48,20 @@ impl DecodedEvidence {
     pub fn new(evidence: Evidence) -> Self {
         let causes = evidence.causes().cloned().collect();
         let image = evidence.image.clone();
-        let mut decoded =
-            Inner { signatures: Vec::new(), rejections: Vec::new(), others: Vec::new(), causes, evidence };
+        let (signatures, rejections, others) = (Vec::new(), Vec::new(), Vec::new());
+        let mut decoded = Inner { signatures, rejections, unlisted: 0, others, causes, evidence };
+        let mut repetitions = Repetitions::default();
         for (artifact, places) in decoded.evidence.listed() {
-            decoded.decode_listed(artifact, &places);
+            decoded.decode_listed(artifact, &places, &mut repetitions);
         }
+        decoded.count_unlisted();
         for place in decoded.evidence.places.iter().filter(|place| place.truncated) {
             let message = format!(
                 "`{}` lists more than {} manifests; the rest was not looked at",
                 place.place.as_str(),
                 limits::MAX_SIGNATURES
             );
-            let artifact = decoded.evidence.resolution.found().copied().unwrap_or_else(|| Digest::of(b""));
+            let artifact = decoded.subject();
             decoded.rejections.push(Rejection::new(artifact, None, Code::LimitExceeded, message));
         }
         Self { image, inner: Arc::new(decoded) }
@@ -94,6 +98,12 @@ impl DecodedEvidence {
         &self.inner.rejections
     }
 
+    /// Bytes that the signatures hold in memory, beside the evidence that they were decoded from.
+    #[must_use]
+    pub fn decoded_bytes(&self) -> usize {
+        self.inner.signatures.iter().map(|found| found.signature.bytes()).sum()
+    }
+
     /// Listed manifests that are no signatures: SBOMs and the like.
     #[must_use]
     pub fn others(&self) -> &[Digest] {
@@ -108,11 +118,31 @@ impl DecodedEvidence {
 }
 
 impl Inner {
-    fn decode_listed(&mut self, artifact: Digest, places: &[Place]) {
+    /// Lists a rejection, while there is room; the rest is counted.
+    fn reject(&mut self, rejection: Rejection) {
+        if self.rejections.len() < limits::MAX_REJECTIONS {
+            self.rejections.push(rejection);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+
+    fn count_unlisted(&mut self) {
+        if self.unlisted > 0 {
+            let message = format!("{} more items are no signatures that could be read", self.unlisted);
+            self.rejections.push(Rejection::new(self.subject(), None, Code::LimitExceeded, message));
+        }
+    }
+
+    fn subject(&self) -> Digest {
+        self.evidence.resolution.found().copied().unwrap_or_else(|| Digest::of(b""))
+    }
+
+    fn decode_listed(&mut self, artifact: Digest, places: &[Place], repetitions: &mut Repetitions) {
         let manifest = match self.evidence.items.get(&artifact) {
             Some(Retrieval::Content(content)) => content.clone(),
             Some(Retrieval::Rejected(fault)) => {
-                self.rejections.push(Rejection::new(artifact, None, fault.code, fault.detail.clone()));
+                self.reject(Rejection::new(artifact, None, fault.code, fault.detail.clone()));
                 return;
             }
             // Counted already, as a cause of the evidence.
@@ -123,17 +153,17 @@ impl Inner {
                 return;
             }
         };
-        match decode_artifact(manifest.bytes(), &self.evidence.items) {
+        match decode_artifact_within(manifest.bytes(), &self.evidence.items, repetitions) {
             Ok(decoded) => self.add(artifact, places, decoded),
             // An index with a subject is an artifact too, and holds no signature.
             Err(_) if crate::image::Index::parse(manifest.bytes()).is_ok() => self.others.push(artifact),
-            Err(fault) => self.rejections.push(Rejection::new(artifact, None, fault.code, fault.detail)),
+            Err(fault) => self.reject(Rejection::new(artifact, None, fault.code, fault.detail)),
         }
     }
 
     fn add(&mut self, artifact: Digest, places: &[Place], decoded: DecodedArtifact) {
         if let Some(message) = self.wrong_subject(places, &decoded) {
-            self.rejections.push(Rejection::new(artifact, None, Code::DigestMismatch, message));
+            self.reject(Rejection::new(artifact, None, Code::DigestMismatch, message));
             return;
         }
         if decoded.layers.is_empty() {
@@ -142,7 +172,7 @@ impl Inner {
         if decoded.truncated {
             let message =
                 format!("more than {} signatures in one manifest; the rest was not looked at", limits::MAX_SIGNATURES);
-            self.rejections.push(Rejection::new(artifact, None, Code::LimitExceeded, message));
+            self.reject(Rejection::new(artifact, None, Code::LimitExceeded, message));
         }
         for layer in decoded.layers {
             match layer {
@@ -154,10 +184,10 @@ impl Inner {
                     let message =
                         format!("more than {} signatures; this one was not looked at", limits::MAX_SIGNATURES);
                     let format = Some(signature.format());
-                    self.rejections.push(Rejection::new(artifact, format, Code::LimitExceeded, message));
+                    self.reject(Rejection::new(artifact, format, Code::LimitExceeded, message));
                 }
                 DecodedLayer::Rejected { format, fault } => {
-                    self.rejections.push(Rejection::new(artifact, format, fault.code, fault.detail));
+                    self.reject(Rejection::new(artifact, format, fault.code, fault.detail));
                 }
                 DecodedLayer::Unknown(cause) if !self.causes.contains(&cause) => self.causes.push(cause),
                 DecodedLayer::Unknown(_) => {}

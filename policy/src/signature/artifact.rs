@@ -1,11 +1,11 @@
 //! From a manifest that a registry listed to the signatures in it. Formats are told by content: media types are
 //! claims of whoever wrote them, and some real writers get them wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Format, UnverifiedSignature, bundle, simple_signing};
 use crate::evidence::{Cause, Retrieval};
-use crate::image::{Descriptor, Digest, Manifest, media_type};
+use crate::image::{Content, Descriptor, Digest, Manifest, media_type};
 use crate::limits;
 use crate::reason::Code;
 
@@ -81,12 +81,46 @@ pub fn may_be_signature(manifest: &Manifest, layer: &Descriptor) -> bool {
 /// # Errors
 /// [`DecodeFault`] when the bytes are not a manifest.
 pub fn decode_artifact(manifest: &[u8], items: &BTreeMap<Digest, Retrieval>) -> Result<DecodedArtifact, DecodeFault> {
+    decode_artifact_within(manifest, items, &mut Repetitions::default())
+}
+
+/// The blobs that were decoded already. Every layer may name the same blob, and each time it is parsed and copied
+/// anew: what is repeated has the bound of all evidence, so that one blob does not cost what a thousand would.
+pub(crate) struct Repetitions {
+    seen: BTreeSet<Digest>,
+    bytes_left: usize,
+}
+
+impl Default for Repetitions {
+    fn default() -> Self {
+        Self { seen: BTreeSet::new(), bytes_left: limits::MAX_EVIDENCE_BYTES }
+    }
+}
+
+impl Repetitions {
+    /// Whether a blob may be decoded: for the first time always, and again while there are bytes left.
+    fn allow(&mut self, content: &Content) -> bool {
+        if self.seen.insert(content.digest()) {
+            return true;
+        }
+        let left = self.bytes_left.checked_sub(content.bytes().len());
+        self.bytes_left = left.unwrap_or(self.bytes_left);
+        left.is_some()
+    }
+}
+
+/// The same, for one of several manifests of one image.
+pub(crate) fn decode_artifact_within(
+    manifest: &[u8],
+    items: &BTreeMap<Digest, Retrieval>,
+    repetitions: &mut Repetitions,
+) -> Result<DecodedArtifact, DecodeFault> {
     let manifest = Manifest::parse(manifest).map_err(|error| DecodeFault::malformed(error.to_string()))?;
     let candidates = manifest.layers.iter().filter(|layer| may_be_signature(&manifest, layer));
     let layers = candidates
         .clone()
         .take(limits::MAX_SIGNATURES)
-        .filter_map(|layer| decode_layer(&manifest, layer, items))
+        .filter_map(|layer| decode_layer(&manifest, layer, items, repetitions))
         .collect();
     Ok(DecodedArtifact {
         subject: manifest.subject.as_ref().map(|subject| subject.digest),
@@ -96,7 +130,12 @@ pub fn decode_artifact(manifest: &[u8], items: &BTreeMap<Digest, Retrieval>) -> 
     })
 }
 
-fn decode_layer(manifest: &Manifest, layer: &Descriptor, items: &BTreeMap<Digest, Retrieval>) -> Option<DecodedLayer> {
+fn decode_layer(
+    manifest: &Manifest,
+    layer: &Descriptor,
+    items: &BTreeMap<Digest, Retrieval>,
+    repetitions: &mut Repetitions,
+) -> Option<DecodedLayer> {
     let format = claimed_format(manifest, layer);
     if format == Some(Format::Notation) {
         let fault = DecodeFault::unsupported("Notary Project signatures");
@@ -124,6 +163,12 @@ fn decode_layer(manifest: &Manifest, layer: &Descriptor, items: &BTreeMap<Digest
     if u64::try_from(content.bytes().len()).ok() != Some(layer.size) {
         let fault = DecodeFault::malformed(format!("its descriptor says {} bytes", layer.size));
         return format.map(|_| DecodedLayer::Rejected { format, fault });
+    }
+    if !repetitions.allow(content) {
+        let detail =
+            format!("with `{}` once more, more than {} bytes were read", layer.digest, limits::MAX_EVIDENCE_BYTES);
+        let fault = DecodeFault { code: Code::LimitExceeded, detail };
+        return Some(DecodedLayer::Rejected { format, fault });
     }
     let decoded = match layer.annotations.get(simple_signing::SIGNATURE_ANNOTATION) {
         Some(signature) => {

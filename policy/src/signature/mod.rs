@@ -18,6 +18,7 @@ use crate::limits;
 use crate::verify::{KeyId, PublicKey};
 
 pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, may_be_signature};
+pub(crate) use artifact::{Repetitions, decode_artifact_within};
 pub use statement::SIGNATURE_PREDICATE_TYPE;
 
 /// The format of a signature.
@@ -101,6 +102,15 @@ impl UnverifiedSignature {
     #[must_use]
     pub fn has_certificate(&self) -> bool {
         self.has_certificate
+    }
+
+    /// Bytes that it holds in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let payload = match &self.payload {
+            Payload::Dsse { payload_type, payload } => payload_type.len() + payload.len(),
+            Payload::SimpleSigning => 0,
+        };
+        self.message.len() + self.signature.len() + payload
     }
 
     pub(crate) fn message(&self) -> &[u8] {

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use hallmark_policy::image::{Index, Manifest, ManifestError, media_type};
+use hallmark_policy::evidence::Place;
+use hallmark_policy::image::{Content, Descriptor, Index, Manifest, ManifestError, media_type};
 use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::trust::TrustSnapshot;
-use hallmark_policy::verdict::{Question, Verdict};
+use hallmark_policy::verdict::{Question, Verdict, evaluate};
 use hallmark_policy::verify::{KeyError, PublicKey};
 use hallmark_policy::{Code, Outcome, limits};
 
-use crate::support::{Attached, Key, image, statement, subject};
+use crate::support::{Attached, Key, image, layer, needs, now, statement, subject};
 
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
@@ -124,4 +125,57 @@ fn quoted_remote_text_is_bounded_and_printable() {
     let message = &verdict.reasons()[0].message;
     assert!(message.chars().count() < limits::MAX_QUOTED_CHARS + 200, "{message}");
     assert!(!message.contains('\u{1b}'));
+}
+
+#[test]
+fn must_not_hold_a_blob_as_often_as_layers_name_it() {
+    // One blob in the registry, named by every layer: what is kept of it must stay within the bound of all evidence.
+    let payload = vec![b' '; 2 * 1024 * 1024];
+    let most = 1 + limits::MAX_EVIDENCE_BYTES / payload.len();
+    let layers = |count: usize| (0..count).map(|n| layer(&payload, format!("{n}").as_bytes())).collect();
+    assert_eq!(Attached::nothing().with_layers(layers(most)).decoded().signatures().len(), most);
+    let beyond = Attached::nothing().with_layers(layers(limits::MAX_SIGNATURES)).decoded();
+    assert_eq!(beyond.signatures().len(), most);
+    assert!(beyond.decoded_bytes() < limits::MAX_EVIDENCE_BYTES + 2 * payload.len());
+    assert!(beyond.rejections().iter().all(|rejection| rejection.code == Code::LimitExceeded));
+    // What is named for the first time is looked at all the same.
+    let mut layers: Vec<_> = layers(limits::MAX_SIGNATURES - 1);
+    layers.push(Key::new(1).layer(&simple_payload()));
+    assert_eq!(Attached::nothing().with_layers(layers).verdict().outcome(), Outcome::Allow);
+}
+
+fn simple_payload() -> Vec<u8> {
+    Key::new(1).signs(Format::SimpleSigning).blob().to_vec()
+}
+
+#[test]
+fn must_not_list_every_layer_that_is_no_signature() {
+    // 256 manifests of 128 layers each, every one rejected with words of its own.
+    let blob = Content::named_by_itself(*b"{}");
+    let artifact = |n: usize| {
+        let layers = (0..limits::MAX_SIGNATURES).map(|size| {
+            let mut layer = Descriptor::of(media_type::SIGSTORE_BUNDLE, blob.bytes());
+            layer.size = 1000 + u64::try_from(size).unwrap();
+            layer
+        });
+        let mut manifest = Manifest::new(Descriptor::of(media_type::OCI_EMPTY, b"{}"), layers.collect());
+        manifest.annotations.insert("n".to_owned(), n.to_string());
+        let mut about = Descriptor::of(media_type::OCI_MANIFEST, b"");
+        about.digest = subject();
+        manifest.subject = Some(about);
+        manifest.encode()
+    };
+    let places = [Place::ReferrersApi, Place::FallbackTag];
+    let listed = (0..2 * limits::MAX_SIGNATURES)
+        .fold(Attached::nothing().item(blob.bytes()), |all, n| all.listed(places[n % 2], &artifact(n)));
+    let evidence = listed.with_layers(vec![Key::new(1).layer(&simple_payload())]);
+    let decoded = evidence.decoded();
+    assert!(decoded.rejections().len() <= limits::MAX_REJECTIONS + 1, "{}", decoded.rejections().len());
+    assert!(decoded.rejections().iter().any(|rejection| rejection.code == Code::LimitExceeded));
+    let question = Question::about(image());
+    let verdict = evaluate(&question, &needs(&[1]), &decoded, None, now());
+    assert_eq!(verdict.outcome(), Outcome::Allow);
+    let verdict = evaluate(&question, &needs(&[2]), &decoded, None, now());
+    assert_eq!(verdict.outcome(), Outcome::Deny);
+    assert!(verdict.rejected().len() <= limits::MAX_REJECTIONS + 2, "{}", verdict.rejected().len());
 }
