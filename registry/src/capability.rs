@@ -37,6 +37,11 @@ impl Capabilities {
         self.without_referrers.find(&host.to_owned())
     }
 
+    /// Has the registry asked again the next time.
+    pub(crate) fn forget_no_referrers(&self, host: &str) {
+        self.without_referrers.forget(&host.to_owned());
+    }
+
     pub(crate) fn remember_no_referrers(&self, host: &str, seen_at: Timestamp) {
         self.without_referrers.insert(host.to_owned(), seen_at, REFERRERS_LIFETIME);
     }

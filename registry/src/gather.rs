@@ -33,12 +33,19 @@ impl Shared {
             return Evidence { image: image.clone(), gathered_at, resolution, places: Vec::new(), items: Items::new() };
         };
         let pinned = image.pin(digest);
-        let (referrers, fallback, signature_tag) = join3(
+        let remembered = self.capabilities.lacks_referrers_since(pinned.repository.host()).is_some();
+        let (mut referrers, fallback, signature_tag) = join3(
             self.list_referrers(&pinned, deadline),
             self.list_fallback(&pinned, deadline),
             self.read_signature_tag(&pinned, deadline),
         )
         .await;
+        // That a registry has no referrers API is remembered to save a request, not to call an image unsigned: one odd
+        // answer of a proxy must not do that for minutes.
+        if remembered && fallback.finds_nothing() && matches!(signature_tag.0.manifests, Observation::Absent) {
+            self.capabilities.forget_no_referrers(pinned.repository.host());
+            referrers = self.list_referrers(&pinned, deadline).await;
+        }
         let mut places: Vec<PlaceReport> = referrers.reports().chain(fallback.reports()).collect();
         let (report, signature_manifest) = signature_tag;
         places.push(report);

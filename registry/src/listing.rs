@@ -46,6 +46,15 @@ impl Listing {
         Self { place, observed_at, manifests: Observation::Found(entries), truncated, broken_off: None }
     }
 
+    /// The place was asked, and lists nothing.
+    pub(crate) fn finds_nothing(&self) -> bool {
+        match &self.manifests {
+            Observation::Found(entries) => entries.is_empty() && self.broken_off.is_none(),
+            Observation::Absent => true,
+            Observation::Unknown(_) => false,
+        }
+    }
+
     /// One report; and a second one, that the place is also unknown, when the listing broke off.
     pub(crate) fn reports(&self) -> impl Iterator<Item = PlaceReport> + '_ {
         let digests = |entries: &Vec<Descriptor>| entries.iter().map(|entry| entry.digest).collect::<Vec<Digest>>();
@@ -97,38 +106,36 @@ impl Shared {
         }
         match self.follow_pages(&mut request, response).await {
             Err(cause) => unknown(cause),
-            Ok((entries, broken_off)) => {
-                Listing { broken_off, ..Listing::of(Place::ReferrersApi, observed_at, entries) }
+            Ok(Pages { entries, broken_off, cut }) => {
+                let listing = Listing::of(Place::ReferrersApi, observed_at, entries);
+                Listing { broken_off, truncated: listing.truncated || cut, ..listing }
             }
         }
     }
 
     /// The entries of all pages, and why they are not all. `Err` when there is not even a first page.
-    async fn follow_pages(
-        &self,
-        request: &mut Request,
-        first: Response,
-    ) -> Result<(Vec<Descriptor>, Option<Cause>), Cause> {
+    async fn follow_pages(&self, request: &mut Request, first: Response) -> Result<Pages, Cause> {
+        let broken = |entries, cause| Ok(Pages { entries, broken_off: Some(cause), cut: false });
         let Page { mut entries, next } = read_page(request, first)?;
         let mut next = match next {
             Ok(next) => next,
-            Err(cause) => return Ok((entries, Some(cause))),
+            Err(cause) => return broken(entries, cause),
         };
         let mut visited: BTreeSet<Url> = [request.url.clone()].into();
         while let Some(url) = next {
             if entries.len() > MAX_SIGNATURES {
-                break;
+                return Ok(Pages { entries, broken_off: None, cut: true });
             }
             let host = request.endpoint.name.as_str();
             if !same_origin(&request.url, &url) {
-                return Ok((entries, Some(contradiction(host, "its listing goes on at another host"))));
+                return broken(entries, contradiction(host, "its listing goes on at another host"));
             }
             if !visited.insert(url.clone()) {
-                return Ok((entries, Some(contradiction(host, "its listing goes round in a circle"))));
+                return broken(entries, contradiction(host, "its listing goes round in a circle"));
             }
             if visited.len() > MAX_PAGES {
                 let problem = format!("its listing has more than {MAX_PAGES} pages");
-                return Ok((entries, Some(contradiction(host, &problem))));
+                return broken(entries, contradiction(host, &problem));
             }
             request.url = url;
             let page = match self.transport.send(request).await {
@@ -140,13 +147,13 @@ impl Shared {
                     entries.extend(page.entries);
                     next = match page.next {
                         Ok(next) => next,
-                        Err(cause) => return Ok((entries, Some(cause))),
+                        Err(cause) => return broken(entries, cause),
                     };
                 }
-                Err(cause) => return Ok((entries, Some(cause))),
+                Err(cause) => return broken(entries, cause),
             }
         }
-        Ok((entries, None))
+        Ok(Pages { entries, broken_off: None, cut: false })
     }
 
     /// The index under the fallback tag (distribution-spec, "Referrers Tag Schema").
@@ -168,6 +175,15 @@ impl Shared {
         };
         Listing::new(Place::FallbackTag, observed_at, manifests)
     }
+}
+
+/// All pages of a listing that were read.
+struct Pages {
+    entries: Vec<Descriptor>,
+    /// Why there are no more, when there should be.
+    broken_off: Option<Cause>,
+    /// There are more, and enough were read.
+    cut: bool,
 }
 
 /// One page of a listing.

@@ -53,7 +53,25 @@ pub struct Descriptor {
     pub data: Option<String>,
     /// Platform of a child of an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<serde_json::Value>,
+    pub platform: Option<Platform>,
+}
+
+/// A platform (OCI image-spec, "Image Index": `platform`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// CPU architecture, in the words of Go's `GOARCH`.
+    pub architecture: String,
+    /// Operating system, in the words of Go's `GOOS`.
+    pub os: String,
+    /// Version of the operating system.
+    #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// Features of the operating system.
+    #[serde(default, rename = "os.features", skip_serializing_if = "Option::is_none")]
+    pub os_features: Option<Vec<String>>,
+    /// Variant of the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
 }
 
 impl Descriptor {

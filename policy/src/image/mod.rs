@@ -6,6 +6,6 @@ mod pinned;
 mod reference;
 
 pub use digest::{Digest, DigestError};
-pub use manifest::{Descriptor, Index, Manifest, ManifestError, media_type};
+pub use manifest::{Descriptor, Index, Manifest, ManifestError, Platform, media_type};
 pub use pinned::{Content, ContentMismatch, PinnedImage};
 pub use reference::{ImageReference, ReferenceError, Repository, Tag};

@@ -182,7 +182,6 @@ pub struct Exception {
 /// The reasons that an exception may waive: absences and dates. A contradiction (another image's signature, a forged
 /// one, a compromised key) and anything that could not be looked at are never waived.
 pub const WAIVABLE: &[Code] = &[
-    Code::AnnotationMismatch,
     Code::KeyExpired,
     Code::KeyNotYetValid,
     Code::ReferenceMissing,

@@ -10,7 +10,6 @@ use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
 use hallmark_policy::verify::PublicKey;
 use p256::ecdsa::signature::Signer as _;
-use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use p256::pkcs8::EncodePublicKey as _;
 
 pub(crate) const IMAGE: &str = "registry.example.com/team-1/app:1.4";

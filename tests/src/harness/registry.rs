@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, mpsc};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use hallmark_embedded_registry::{Limits, Registry};
-use hallmark_policy::image::{Descriptor, Digest, Index, Manifest, media_type};
+use hallmark_policy::image::{Descriptor, Digest, Index, Manifest, Platform, media_type};
 use http::{HeaderMap, Method, Request};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -133,7 +133,9 @@ impl TestRegistry {
         let descriptors = children.iter().map(|(architecture, digest)| {
             let bytes = self.direct(Method::GET, &format!("/v2/{repository}/manifests/{digest}"), &[], b"").body;
             let mut descriptor = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
-            descriptor.platform = Some(serde_json::json!({"architecture": architecture, "os": "linux"}));
+            let (architecture, os) = ((*architecture).to_owned(), "linux".to_owned());
+            let platform = Platform { architecture, os, os_version: None, os_features: None, variant: None };
+            descriptor.platform = Some(platform);
             descriptor
         });
         let index = Index::new(descriptors.collect());

@@ -21,7 +21,11 @@ pub struct ApiState {
     /// Whether a namespace in `/v1/verdicts` is believed: the callers are authenticated, or the operator says so.
     pub believe_namespaces: bool,
     pub(super) requests: Semaphore,
+    /// Three quarters of [`ApiState::requests`]: whoever floods `/v1/verdicts` leaves the rest to admission.
+    pub(super) verdict_requests: Semaphore,
     pub(super) bodies: BodyBudget,
+    /// The same for the memory of bodies.
+    pub(super) verdict_bodies: BodyBudget,
     draining: AtomicBool,
 }
 
@@ -30,12 +34,16 @@ impl ApiState {
     #[must_use]
     pub fn new(config: &Config, in_force: Arc<InForce>, metrics: Arc<Metrics>) -> Self {
         let limits = config.limits.clone();
+        let requests = limits.requests.min(Semaphore::MAX_PERMITS);
+        let for_admission = limits.all_bodies_bytes / 4;
         Self {
             in_force,
             metrics,
             believe_namespaces: config.api.danger_believe_namespaces || config.api.tls.requires_client_certificates(),
-            requests: Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS)),
-            bodies: BodyBudget::new(limits.all_bodies_bytes.max(limits.body_bytes)),
+            requests: Semaphore::new(requests),
+            verdict_requests: Semaphore::new(requests - requests / 4),
+            bodies: BodyBudget::new(for_admission.max(limits.body_bytes)),
+            verdict_bodies: BodyBudget::new((limits.all_bodies_bytes - for_admission).max(limits.body_bytes)),
             limits,
             draining: AtomicBool::new(false),
         }

@@ -111,12 +111,12 @@ async fn answer(state: &ApiState, request: Request<Body>, arrival: Instant) -> R
         return Err(Problem::new(ProblemKind::UnsupportedMediaType, "the body is not said to be JSON")
             .hint("send the header `Content-Type: application/json`"));
     }
-    let Ok(_slot) = state.requests.try_acquire() else {
+    let (Ok(_share), Ok(_slot)) = (state.verdict_requests.try_acquire(), state.requests.try_acquire()) else {
         state.metrics.count_shed(Endpoint::Verdicts);
         return Err(Problem::new(ProblemKind::Overloaded, "as many requests as the service takes are being answered"));
     };
     let limits = &state.limits;
-    let body = read_body(&parts.headers, body, limits.body_bytes, limits.body_timeout.0, &state.bodies).await?;
+    let body = read_body(&parts.headers, body, limits.body_bytes, limits.body_timeout.0, &state.verdict_bodies).await?;
     let question = read_question(&body.bytes)?;
     let images = references(&question.images, limits.images)?;
     let session = state.in_force.session().ok_or_else(|| {
