@@ -348,3 +348,52 @@ async fn must_not_trust_a_header_over_bytes() {
     let evidence = gather(&client(), &image.into()).await;
     assert_eq!(state(&evidence, Place::SignatureTag), "registry-inconsistent");
 }
+
+#[tokio::test]
+async fn must_not_call_an_image_unsigned_by_a_remembered_answer_of_a_proxy() {
+    let odd = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&odd);
+    let server = Scripted::with(
+        move |request| {
+            let is_odd = switch.load(Ordering::SeqCst) && request.uri().path().contains("/referrers/");
+            is_odd.then(|| text(404, "<html>default backend</html>"))
+        },
+        |_, response| response,
+    )
+    .await;
+    let writer = client();
+    let image = server.push_image(&writer, "app").await;
+    attach_foreign_bundle(&writer, &image, BUNDLE).await;
+    let reader = client();
+    let misled = gather(&reader, &server.reference("app:v1")).await;
+    assert_eq!(state(&misled, Place::ReferrersApi), "absent");
+    odd.store(false, Ordering::SeqCst);
+    let asked_again = gather(&reader, &server.reference("app:v1")).await;
+    assert_eq!(state(&asked_again, Place::ReferrersApi), "found 1");
+    assert!(content(&asked_again, BUNDLE));
+}
+
+#[tokio::test]
+async fn must_not_take_a_listing_that_was_cut_for_a_whole_one() {
+    let server = Scripted::with(
+        |request| {
+            let path = request.uri().path();
+            let listed = path.contains("/referrers/") && request.uri().query().is_none();
+            listed.then(|| {
+                let same = Descriptor::of(media_type::OCI_MANIFEST, b"the same one again and again");
+                let index = Index::new(vec![same; MAX_SIGNATURES + 1]).encode();
+                let mut response = text(200, &String::from_utf8(index).unwrap());
+                response.headers_mut().insert("content-type", media_type::OCI_INDEX.parse().unwrap());
+                response.headers_mut().insert("link", format!("<{path}?page=2>; rel=\"next\"").parse().unwrap());
+                response
+            })
+        },
+        |_, response| response,
+    )
+    .await;
+    server.push_image(&client(), "app").await;
+    let evidence = gather(&client(), &server.reference("app:v1")).await;
+    let report = evidence.places.iter().find(|report| report.place == Place::ReferrersApi).unwrap();
+    assert_eq!(state(&evidence, Place::ReferrersApi), "found 1");
+    assert!(report.truncated, "{evidence:?}");
+}
