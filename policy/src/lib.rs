@@ -1,7 +1,7 @@
 //! The pure core of Hallmark: what was signed, by whom, and whether we trust it.
 //!
 //! Nothing here opens a file or a socket, reads a clock, or is asynchronous. Bytes, trust and time come in as
-//! arguments; a [`Verdict`] goes out. The same arguments give the same verdict, byte for byte.
+//! arguments; a [`verdict::Verdict`] goes out. The same arguments give the same verdict, byte for byte.
 //!
 //! Read [`verdict::evaluate`] first; everything else is what it uses.
 

@@ -53,7 +53,7 @@ impl fmt::Display for Format {
 /// A signature as it was found: well-formed, nothing verified.
 ///
 /// It offers what is needed to look for a key, and no claim. The message is the exact byte string that the signature
-/// is over; claims are parsed from [`Payload`] after a key has verified that message.
+/// is over; claims are parsed from its payload after a key has verified that message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnverifiedSignature {
     format: Format,
