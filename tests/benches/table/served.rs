@@ -139,7 +139,7 @@ impl Server {
 
     /// CPU of one request, by the mean over one run of requests on one connection.
     async fn cpu_per_request(&self, client: &reqwest::Client) -> Duration {
-        let body = serde_json::json!({"images": [self.image], "context": {"namespace": "prod"}}).to_string();
+        let body = serde_json::json!({"images": [self.image]}).to_string();
         let url = format!("http://{}/v1/verdicts", self.address);
         let ask = || async {
             let request = client.post(&url).header("content-type", "application/json").body(body.clone());

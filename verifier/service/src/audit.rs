@@ -32,6 +32,8 @@ pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, took: Duratio
         codes = join(verdict.reasons.iter().map(|reason| reason.code.as_str())),
         authorities = join(verdict.proof.iter().map(|proof| proof.authority.as_str())),
         keys = join(verdict.proof.iter().filter_map(|proof| proof.key_id.as_deref())),
+        exception = verdict.exception.as_ref().map_or(String::new(), |used| printable(&format!("{}: {}", used.owner, used.reason))),
+        held_since = verdict.held_since.map_or(String::new(), |since| since.to_string()),
         policies = join(asking.policies().iter().map(|policy| policy.digest.as_str())),
         took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "verdict"

@@ -4,12 +4,13 @@ use hallmark_policy::trust;
 use hallmark_policy::verdict as core;
 use hallmark_policy::verify::{Rejection, VerifiedSignature};
 
-use crate::verdict::{ImageVerdict, Mode, Proof, Reason, Rejected, RuleVerdict};
+use crate::verdict::{Exception, ImageVerdict, Mode, Proof, Reason, Rejected, RuleVerdict};
 
 impl From<&core::Verdict> for ImageVerdict {
     fn from(verdict: &core::Verdict) -> Self {
         let deciding = verdict.deciding_rule();
         let several = verdict.rules().len() > 1;
+        let grounds = || verdict.rules().iter().filter_map(|rule| rule.decision().proof());
         Self {
             image: verdict.question().image.to_string(),
             pinned: verdict.pinned().map(ToString::to_string),
@@ -19,11 +20,19 @@ impl From<&core::Verdict> for ImageVerdict {
             rules: if several { verdict.rules().iter().map(RuleVerdict::from).collect() } else { Vec::new() },
             mode: deciding.map(|rule| rule.mode().into()),
             proof: verdict.proof().into_iter().map(Proof::from).collect(),
+            exception: grounds().find_map(|proof| exception(proof.grounds())),
+            held_since: grounds().find_map(core::Proof::held_since),
             reasons: verdict.reasons().into_iter().map(Reason::from).collect(),
             rejected: verdict.rejected().iter().map(Rejected::from).collect(),
             decided_at: verdict.decided_at(),
         }
     }
+}
+
+fn exception(grounds: &core::Grounds) -> Option<Exception> {
+    let core::Grounds::Exception { owner, reason, expires, waived } = grounds else { return None };
+    let (owner, reason) = (owner.clone(), reason.clone());
+    Some(Exception { owner, reason, expires: *expires, waived: waived.clone() })
 }
 
 /// `POLICY/RULE`; none where no rule covers the image and the document's default decides.
@@ -125,5 +134,20 @@ spec:
         assert_eq!((refused.verdict, refused.admit, refused.mode), (Outcome::Deny, false, Some(Mode::Enforce)));
         assert_eq!(refused.rule.as_deref(), Some("two/prod"), "the rule that decides is named");
         assert_eq!(refused.rules.len(), 2);
+    }
+
+    #[test]
+    fn the_use_of_an_exception_is_recorded_with_its_owner() {
+        let expires: Timestamp = "2026-12-31T00:00:00Z".parse().unwrap();
+        let grounds = core::Grounds::Exception {
+            owner: "ann".to_owned(),
+            reason: "TICKET-7".to_owned(),
+            expires,
+            waived: vec![Code::Unsigned],
+        };
+        let recorded = exception(&grounds).unwrap();
+        assert_eq!((recorded.owner.as_str(), recorded.reason.as_str()), ("ann", "TICKET-7"));
+        assert_eq!((recorded.expires, recorded.waived), (expires, vec![Code::Unsigned]));
+        assert_eq!(exception(&core::Grounds::Default), None);
     }
 }

@@ -28,6 +28,13 @@ pub struct ImageVerdict {
     pub mode: Option<Mode>,
     /// Who vouched for the image; empty unless the verdict is `allow`.
     pub proof: Vec<Proof>,
+    /// The exception that the image is allowed by, where its signatures do not allow it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Exception>,
+    /// When the evidence was gathered, where the registry could not be asked and evidence from before was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub held_since: Option<Timestamp>,
     /// Why the image is not allowed; empty when it is.
     pub reasons: Vec<Reason>,
     /// What was found and does not count.
@@ -91,6 +98,22 @@ pub struct Proof {
     pub artifact: Option<String>,
 }
 
+/// An exception of a trust policy that was used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exception {
+    /// Who answers for it.
+    pub owner: String,
+    /// Why it exists.
+    pub reason: String,
+    /// When it ends.
+    #[schema(value_type = String)]
+    pub expires: Timestamp,
+    /// The codes that it waived.
+    #[schema(value_type = Vec<String>)]
+    pub waived: Vec<Code>,
+}
+
 /// Why an image is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -144,6 +167,8 @@ impl ImageVerdict {
             rules: Vec::new(),
             mode: None,
             proof: Vec::new(),
+            exception: None,
+            held_since: None,
             reasons: vec![reason],
             rejected: Vec::new(),
             decided_at,

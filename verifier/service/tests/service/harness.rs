@@ -76,6 +76,8 @@ impl Fake {
             admit: true,
             reasons: Vec::new(),
             proof: vec![proof],
+            exception: None,
+            held_since: None,
             ..refused(image, Code::Unsigned, mode)
         }
     }
