@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::harness::repository;
 
 /// Most lines of one file, its unit tests left out: about 500.
-const MAX_FILE_LINES: usize = 515;
+const MAX_FILE_LINES: usize = 500;
 /// Most lines of one function: about 70.
 const MAX_FUNCTION_LINES: usize = 72;
 

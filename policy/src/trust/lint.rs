@@ -4,9 +4,10 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::document::{DefaultWord, Document, Placed};
+use super::document::{DefaultWord, Placed};
 use super::policy::{Exception, Mode, OnUndetermined, ReferenceBinding, Rule, TagPolicy, TrustPolicy};
 use super::problem::Position;
+use super::read::Document;
 use super::root::{TrustEarlier, TrustedKey};
 use super::scope::{ImagePattern, Kind};
 use crate::verify::KeyId;

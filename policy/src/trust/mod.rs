@@ -11,13 +11,14 @@ mod lint;
 mod mirror;
 mod policy;
 mod problem;
+mod read;
 mod root;
 mod schema;
 mod scope;
 mod snapshot;
 mod syntax;
 
-pub use document::{Document, Placed, PolicyDocument};
+pub use document::{Placed, PolicyDocument};
 pub use lint::{Lint, LintCode, lint};
 pub use mirror::{Mirrors, RepositoryPrefix};
 pub use policy::{
@@ -25,6 +26,7 @@ pub use policy::{
     TrustPolicy, WAIVABLE,
 };
 pub use problem::{PolicyError, PolicyErrors, Position, Problem};
+pub use read::Document;
 pub use root::{Authority, Compromise, KeyWindow, TrustEarlier, TrustedKey};
 pub use schema::schema;
 pub use scope::{ImagePattern, Kind, NamespacePattern, PatternError, Rank};

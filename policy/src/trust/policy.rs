@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 use jiff::{SignedDuration, Timestamp};
 
 use super::compile;
-use super::document::Document;
 use super::index::RuleIndex;
 use super::mirror::Mirrors;
 use super::problem::{PolicyErrors, Position};
+use super::read::Document;
 use super::root::{Authority, KeyWindow, TrustedKey};
 use super::scope::{ImagePattern, NamespacePattern};
 use crate::image::{Digest, PinnedImage, Repository};

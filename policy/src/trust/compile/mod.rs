@@ -9,10 +9,11 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use self::authorities::Keys;
-use super::document::{DefaultWord, Document, Placed};
+use super::document::{DefaultWord, Placed};
 use super::index::RuleIndex;
 use super::policy::{DefaultDecision, TrustPolicy};
 use super::problem::{PolicyError, PolicyErrors, Position, Problem, quoted};
+use super::read::Document;
 use crate::image::Digest;
 use crate::limits;
 
