@@ -60,3 +60,21 @@ impl ApiState {
         self.draining.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_must_not_take_the_slots_of_admission() {
+        let mut config = Config::default();
+        config.limits.requests = 8;
+        let state = ApiState::new(&config, Arc::default(), Arc::default());
+        let mut held = Vec::new();
+        while let (Ok(share), Ok(slot)) = (state.verdict_requests.try_acquire(), state.requests.try_acquire()) {
+            held.push((share, slot));
+        }
+        assert_eq!(held.len(), 6);
+        assert_eq!(state.requests.available_permits(), 2);
+    }
+}
