@@ -16,13 +16,32 @@ const BLOCK_BYTES: usize = 16 * 1024;
 
 /// How many bytes the bodies of all requests may hold at one moment.
 #[derive(Clone)]
-pub struct BodyBudget(Arc<Semaphore>);
+pub struct BodyBudget {
+    blocks: Arc<Semaphore>,
+    /// Blocks that are left to others: a body that would reach into them is turned away.
+    kept: usize,
+}
 
 impl BodyBudget {
     /// A budget of so many bytes, rounded up to blocks of 16 KiB.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.div_ceil(BLOCK_BYTES).min(Semaphore::MAX_PERMITS))))
+        let blocks = bytes.div_ceil(BLOCK_BYTES).min(Semaphore::MAX_PERMITS);
+        Self { blocks: Arc::new(Semaphore::new(blocks)), kept: 0 }
+    }
+
+    /// The same budget, for those who must leave so many bytes of it to others.
+    #[must_use]
+    pub fn leaving(&self, bytes: usize) -> Self {
+        Self { blocks: Arc::clone(&self.blocks), kept: bytes / BLOCK_BYTES }
+    }
+
+    fn take(&self, blocks: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        if self.blocks.available_permits() < blocks.saturating_add(self.kept) {
+            return Err(overloaded());
+        }
+        let blocks = u32::try_from(blocks).map_err(|_| overloaded())?;
+        Arc::clone(&self.blocks).try_acquire_many_owned(blocks).map_err(|_| overloaded())
     }
 }
 
@@ -77,8 +96,7 @@ async fn collect(mut body: Body, limit: usize, budget: &BodyBudget) -> Result<Re
         let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = (bytes.len() + data.len()).div_ceil(BLOCK_BYTES).saturating_sub(held);
         if missing > 0 {
-            let missing = u32::try_from(missing).unwrap_or(u32::MAX);
-            let more = budget.0.clone().try_acquire_many_owned(missing).map_err(|_| overloaded())?;
+            let more = budget.take(missing)?;
             match &mut share {
                 Some(share) => share.merge(more),
                 None => share = Some(more),

@@ -24,7 +24,7 @@ pub struct ApiState {
     /// Three quarters of [`ApiState::requests`]: whoever floods `/v1/verdicts` leaves the rest to admission.
     pub(super) verdict_requests: Semaphore,
     pub(super) bodies: BodyBudget,
-    /// The same for the memory of bodies.
+    /// [`ApiState::bodies`], a quarter of it left to admission.
     pub(super) verdict_bodies: BodyBudget,
     draining: AtomicBool,
 }
@@ -35,15 +35,18 @@ impl ApiState {
     pub fn new(config: &Config, in_force: Arc<InForce>, metrics: Arc<Metrics>) -> Self {
         let limits = config.limits.clone();
         let requests = limits.requests.min(Semaphore::MAX_PERMITS);
-        let for_admission = limits.all_bodies_bytes / 4;
+        let bodies_bytes = limits.all_bodies_bytes.max(limits.body_bytes);
+        let bodies = BodyBudget::new(bodies_bytes);
+        // One whole body must fit in what verdicts may take.
+        let for_admission = (bodies_bytes / 4).min(bodies_bytes - limits.body_bytes);
         Self {
             in_force,
             metrics,
             believe_namespaces: config.api.danger_believe_namespaces || config.api.tls.requires_client_certificates(),
             requests: Semaphore::new(requests),
             verdict_requests: Semaphore::new(requests - requests / 4),
-            bodies: BodyBudget::new(for_admission.max(limits.body_bytes)),
-            verdict_bodies: BodyBudget::new((limits.all_bodies_bytes - for_admission).max(limits.body_bytes)),
+            verdict_bodies: bodies.leaving(for_admission),
+            bodies,
             limits,
             draining: AtomicBool::new(false),
         }
