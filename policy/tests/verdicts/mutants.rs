@@ -50,7 +50,6 @@ fn must_not_accept_a_real_bundle_with_any_covered_byte_flipped() {
     assert_eq!(with(COSIGN_BUNDLE.as_bytes()).outcome(), Outcome::Allow);
 
     let document: serde_json::Value = serde_json::from_str(COSIGN_BUNDLE).unwrap();
-    let envelope = &document["dsseEnvelope"];
     for (pointer, is_base64) in [
         ("/dsseEnvelope/payload", true),
         ("/dsseEnvelope/signatures/0/sig", true),
@@ -66,7 +65,6 @@ fn must_not_accept_a_real_bundle_with_any_covered_byte_flipped() {
             refused(&with(&serde_json::to_vec(&changed).unwrap()), pointer);
         }
     }
-    assert!(envelope.is_object());
 }
 
 #[test]
