@@ -1,7 +1,7 @@
 //! The `hallmark` command: signs container images, verifies them, and explains what it found.
 //!
 //! This is the only package of Hallmark that ever holds a private key: [`key`]. Every verb is one file of `command`;
-//! `report` is what it says, `output` the only one that writes to the terminal, and `error` gives every failure its
+//! `report` is what it says, `output` and `progress` the only ones that write to the terminal, and `error` gives every failure its
 //! words and exit code.
 
 mod command;
@@ -9,6 +9,7 @@ mod error;
 mod hardening;
 pub mod key;
 mod output;
+mod progress;
 mod report;
 
 pub use command::main;

@@ -53,7 +53,7 @@ const FLAGS: [(&str, &str); 47] = [
     ("--password", PASSPHRASE),
     ("--payload", "the payload is always made from the image; leave the flag out"),
     ("--private-infrastructure", LOG),
-    ("--recursive", "this version signs the index itself; what it lists is covered by its digest"),
+    ("--recursive", "`sign` takes it; the other verbs look at the digest that was asked for"),
     ("--registry-password", CREDENTIALS),
     (
         "--registry-referrers-mode",

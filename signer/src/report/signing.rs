@@ -3,6 +3,10 @@
 use serde::Serialize;
 
 use crate::output::{Style, Text};
+use crate::progress::Line;
+
+/// More images than this are told in one line each.
+const MAX_IMAGES_IN_FULL: usize = 12;
 
 /// What became of several images.
 #[derive(Debug, Serialize)]
@@ -13,7 +17,20 @@ pub(crate) struct SigningReport {
     dry_run: bool,
     /// Every signature that was asked for is attached now (in a dry run: could be).
     complete: bool,
+    summary: Summary,
     images: Vec<ImageSigned>,
+}
+
+/// How many signatures became what.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    /// Images, each of an index counted by itself.
+    images: usize,
+    attached: usize,
+    already_signed: usize,
+    would_attach: usize,
+    left: usize,
 }
 
 /// What became of one image.
@@ -71,14 +88,20 @@ pub(crate) enum Status {
 impl SigningReport {
     /// The report about some images.
     pub(crate) fn new(key_id: String, dry_run: bool, images: Vec<ImageSigned>) -> Self {
-        let complete = images.iter().flat_map(|image| &image.signatures).all(|one| one.status != Status::Left);
-        Self { version: "hallmark.dev/signing/v1", key_id, dry_run, complete, images }
+        let summary = Summary::of(&images);
+        let complete = summary.left == 0;
+        Self { version: "hallmark.dev/signing/v1", key_id, dry_run, complete, summary, images }
     }
 
     /// Lines for people.
     pub(crate) fn text(&self) -> Text {
         let mut text = Text::new();
         for image in &self.images {
+            if self.images.len() > MAX_IMAGES_IN_FULL {
+                let line = image.summary();
+                text.styled(if line.is_bad { Style::Bad } else { Style::Plain }, line.text);
+                continue;
+            }
             text.styled(Style::Strong, &image.image);
             if let Some(pinned) = &image.pinned {
                 text.line(format!("  digest    {pinned}"));
@@ -86,6 +109,9 @@ impl SigningReport {
             for signature in &image.signatures {
                 signature.tell(&mut text, &self.key_id);
             }
+        }
+        if self.images.len() > 1 {
+            text.line(self.summary.sentence());
         }
         if !self.complete {
             text.styled(Style::Bad, "not everything is signed; left to do:");
@@ -101,6 +127,62 @@ impl SigningReport {
             );
         }
         text
+    }
+}
+
+impl Summary {
+    fn of(images: &[ImageSigned]) -> Self {
+        let mut summary = Self { images: images.len(), ..Self::default() };
+        for signature in images.iter().flat_map(|image| &image.signatures) {
+            let count = match signature.status {
+                Status::AlreadySigned => &mut summary.already_signed,
+                Status::Attached => &mut summary.attached,
+                Status::Left => &mut summary.left,
+                Status::WouldAttach => &mut summary.would_attach,
+            };
+            *count += 1;
+        }
+        summary
+    }
+
+    fn sentence(&self) -> String {
+        let mut parts = vec![format!("{} images", self.images)];
+        for (count, what) in [
+            (self.attached, "signed"),
+            (self.already_signed, "signed already"),
+            (self.would_attach, "would be signed"),
+            (self.left, "left"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        parts.join(", ")
+    }
+}
+
+impl ImageSigned {
+    /// One line about it, for runs with many images.
+    pub(crate) fn summary(&self) -> Line {
+        let name = self.pinned.as_ref().unwrap_or(&self.image);
+        let one = |signature: &SignatureReport| match (&signature.status, &signature.message) {
+            (Status::Left, Some(message)) => format!("{} not signed: {message}", signature.format),
+            (status, _) => format!("{} {}", signature.format, status.as_str()),
+        };
+        let signatures: Vec<String> = self.signatures.iter().map(one).collect();
+        let is_bad = self.signatures.iter().any(|signature| signature.status == Status::Left);
+        Line { text: format!("{name}: {}", signatures.join("; ")), is_bad }
+    }
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AlreadySigned => "signed already",
+            Self::Attached => "signed",
+            Self::Left => "not signed",
+            Self::WouldAttach => "would be signed",
+        }
     }
 }
 

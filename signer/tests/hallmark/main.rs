@@ -9,6 +9,8 @@ mod demo;
 #[cfg(test)]
 mod key;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod run;

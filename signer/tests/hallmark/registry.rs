@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use hallmark_embedded_registry::{Registry as Served, serve};
-use hallmark_policy::image::{Descriptor, ImageReference, Manifest, media_type};
+use hallmark_policy::image::{Descriptor, ImageReference, Index, Manifest, media_type};
 use hallmark_registry::{Configuration, Registry};
 use tokio::sync::oneshot;
 
@@ -33,17 +33,56 @@ impl TestRegistry {
         Self { host: host.recv().unwrap(), stop: Some(stop), thread: Some(thread) }
     }
 
+    /// Pushes an index of two images and a build's attestation: its name, and the names of what is in it by digest.
+    pub(crate) fn push_index(&self, name: &str) -> (String, [String; 2], String) {
+        let repository = name.split(':').next().unwrap();
+        let mut entries = Vec::new();
+        for kind in ["amd64", "arm64", "attestation-manifest"] {
+            let manifest = self.manifest(&format!("{name}-{kind}"));
+            let pushed = self.put(&format!("{repository}:{kind}"), media_type::OCI_MANIFEST, &manifest);
+            let mut entry = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
+            assert_eq!(entry.digest.to_string(), pushed);
+            if kind == "attestation-manifest" {
+                entry.annotations.insert("vnd.docker.reference.type".to_owned(), kind.to_owned());
+            }
+            entries.push(entry);
+        }
+        let pinned = |entry: &Descriptor| format!("{}/{repository}@{}", self.host, entry.digest);
+        let names = ([pinned(&entries[0]), pinned(&entries[1])], pinned(&entries[2]));
+        self.put(name, media_type::OCI_INDEX, &Index::new(entries).encode());
+        (format!("{}/{name}", self.host), names.0, names.1)
+    }
+
+    /// Pushes an image under so many indexes, each of which holds the next; the name of the outermost.
+    pub(crate) fn push_nested(&self, name: &str, indexes: usize) -> String {
+        let (mut media_type, mut bytes) = (media_type::OCI_MANIFEST, self.manifest(name));
+        for _ in 0..indexes {
+            self.put(name, media_type, &bytes);
+            bytes = Index::new(vec![Descriptor::of(media_type, &bytes)]).encode();
+            media_type = media_type::OCI_INDEX;
+        }
+        self.put(name, media_type, &bytes);
+        format!("{}/{name}", self.host)
+    }
+
+    fn manifest(&self, name: &str) -> Vec<u8> {
+        let config = format!(r#"{{"architecture":"amd64","os":"linux","created_by":"{name}"}}"#);
+        let image: ImageReference = format!("{}/{name}", self.host).parse().unwrap();
+        runtime().block_on(async { client().push_blob(image.repository(), config.as_bytes()).await.unwrap() });
+        Manifest::new(Descriptor::of(media_type::OCI_CONFIG, config.as_bytes()), Vec::new()).encode()
+    }
+
+    fn put(&self, name: &str, media_type: &str, bytes: &[u8]) -> String {
+        let image: ImageReference = format!("{}/{name}", self.host).parse().unwrap();
+        let pushed = runtime().block_on(client().push_manifest(&image, media_type, bytes));
+        pushed.unwrap().digest.to_string()
+    }
+
     /// Pushes an image of one small layer; its name and its digest.
     pub(crate) fn push(&self, name: &str) -> (String, String) {
-        let image: ImageReference = format!("{}/{name}", self.host).parse().unwrap();
-        let config = format!(r#"{{"architecture":"amd64","os":"linux","created_by":"{name}"}}"#);
-        let manifest = Manifest::new(Descriptor::of(media_type::OCI_CONFIG, config.as_bytes()), Vec::new()).encode();
-        let digest = runtime().block_on(async {
-            let client = Registry::new(Configuration::default(), Arc::new(hallmark_policy::Timestamp::now)).unwrap();
-            client.push_blob(image.repository(), config.as_bytes()).await.unwrap();
-            client.push_manifest(&image, media_type::OCI_MANIFEST, &manifest).await.unwrap().digest
-        });
-        (image.to_string(), digest.to_string())
+        let manifest = self.manifest(name);
+        let digest = self.put(name, media_type::OCI_MANIFEST, &manifest);
+        (format!("{}/{name}", self.host), digest)
     }
 }
 
@@ -54,6 +93,10 @@ impl Drop for TestRegistry {
             let _ = thread.join();
         }
     }
+}
+
+fn client() -> Registry {
+    Registry::new(Configuration::default(), Arc::new(hallmark_policy::Timestamp::now)).unwrap()
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -262,7 +262,8 @@ fn bad_input_ends_with_2_and_a_hint() {
         &["verify", "--certificate-identity=x", "r.example/a"],
         &["sign", "--key", "hallmark.key", "--tlog-upload=false", "r.example/a"],
         &["sign", "--key", "hallmark.key", "-a", "novalue", "r.example/a"],
-        &["sign", "--key", "hallmark.key", "-r", "r.example/a"],
+        &["sign", "--key", "hallmark.key", "--recursive", "--output-bundle", "b", "r.example/a"],
+        &["sign", "--key", "hallmark.key", "--from-file", "no-such-list"],
         &["sign", "--key", "hallmark.key", "--output-bundle", "b", "r.example/a", "r.example/b"],
     ] {
         hallmark(keys.path(), PASSPHRASE, arguments).refused(2, "error: ");

@@ -1,10 +1,9 @@
-//! `hallmark sign`: resolve once, sign, verify what was made, attach.
+//! Signing one image: resolve once, sign, verify what was made, attach.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
-use clap::ValueEnum;
+use futures_util::{StreamExt as _, stream};
 use hallmark_policy::evidence::{DecodedEvidence, Observation};
 use hallmark_policy::image::{ImageReference, PinnedImage};
 use hallmark_policy::signature::{Format, Statement};
@@ -14,141 +13,69 @@ use hallmark_policy::verify::{AttachableSignature, VerifiedSignature, check_befo
 use hallmark_policy::{Code, Timestamp};
 use hallmark_registry::{AttachError, Registry};
 
-use super::registry_access;
+use super::Arguments;
+use super::children::children;
 use crate::error::{Exit, Failure};
-use crate::key::{KeyReference, SigningKey};
-use crate::output::{self, Output};
-use crate::report::{ImageSigned, SignatureReport, SigningReport, Status};
+use crate::key::SigningKey;
+use crate::output::Output;
+use crate::report::{ImageSigned, SignatureReport, Status};
 
-const EXAMPLES: &str = "\
-A tag is resolved once; what is signed is the digest, which is printed. Signing again changes nothing.
-
-Examples:
-  hallmark sign --key hallmark.key registry.example.com/team/app:1.4
-  hallmark sign --key env://RELEASE_KEY -a commit=3f2a registry.example.com/team/app@sha256:...
-  hallmark sign --key my.key --format bundle --format simple-signing registry.example.com/app:1.4
-  hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4";
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Arguments {
-    /// The images
-    #[arg(value_name = "IMAGE", required = true)]
-    images: Vec<String>,
-    /// The private key: a file, or env://VARIABLE
-    #[arg(long, value_name = "KEY")]
-    key: String,
-    /// The form of the signature; may be repeated
-    #[arg(long, value_enum, default_value = "bundle", value_name = "FORMAT")]
-    format: Vec<SignatureFormat>,
-    /// Put this annotation inside what is signed; may be repeated
-    #[arg(short, long = "annotations", value_name = "KEY=VALUE")]
-    annotations: Vec<String>,
-    /// Show what would be signed, and write nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Write the bundle to this file, too
-    #[arg(long, value_name = "FILE")]
-    output_bundle: Option<PathBuf>,
-    /// Accepted for scripts that use cosign; nothing is asked
-    #[arg(short, long)]
-    yes: bool,
-    #[command(flatten)]
-    registry: registry_access::Arguments,
-}
-
-/// The formats that are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SignatureFormat {
-    /// Sigstore bundle v0.3 as an OCI referrer (cosign 3)
-    Bundle,
-    /// The tag `sha256-<hex>.sig` (cosign 2, skopeo, containers/image)
-    SimpleSigning,
-}
-
-impl SignatureFormat {
-    fn format(self) -> Format {
-        match self {
-            Self::Bundle => Format::SigstoreBundle,
-            Self::SimpleSigning => Format::SimpleSigning,
-        }
-    }
-}
-
-pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
-    let images = registry_access::images(&arguments.images)?;
-    let annotations = registry_access::annotations(&arguments.annotations)?;
-    let reference: KeyReference = arguments.key.parse()?;
-    let formats = formats(arguments)?;
-    let key = reference.unlock()?;
-    output.detail(&format!("signing with key {}", key.public().id()));
-    let job = Job {
-        registry: arguments.registry.registry(&images, output)?,
-        clock: registry_access::clock(),
-        trust: TrustSnapshot::for_keys(vec![key.public().clone()]),
-        key,
-        annotations,
-        formats,
-        arguments,
-        output,
-    };
-    let mut exit = Exit::Success;
-    let mut reports = Vec::new();
-    registry_access::wait(async {
-        for image in &images {
-            let (report, outcome) = job.sign(image).await;
-            reports.push(report);
-            exit = exit.worse(outcome);
-        }
-    })?;
-    let report = SigningReport::new(job.key.public().id().to_string(), arguments.dry_run, reports);
-    match output.format {
-        output::Format::Json => output.json(&report)?,
-        output::Format::Text | output::Format::Cosign => output.text(&report.text())?,
-    }
-    Ok(exit)
-}
-
-fn formats(arguments: &Arguments) -> Result<Vec<Format>, Failure> {
-    let mut formats: Vec<Format> = Vec::new();
-    for format in arguments.format.iter().map(|format| format.format()) {
-        if !formats.contains(&format) {
-            formats.push(format);
-        }
-    }
-    if arguments.output_bundle.is_some() && (arguments.images.len() > 1 || !formats.contains(&Format::SigstoreBundle)) {
-        let hint = "sign one image a run with it, and with `--format bundle`";
-        return Err(Failure::new(Exit::Usage, "`--output-bundle` takes the one bundle of one image", hint));
-    }
-    Ok(formats)
-}
+/// Most images of one index that are signed at one time.
+const CHILDREN_AT_ONE_TIME: usize = 8;
 
 /// What is the same for every image of a run.
-struct Job<'a> {
-    registry: Registry,
-    clock: hallmark_verifier::Clock,
-    trust: TrustSnapshot,
-    key: SigningKey,
-    annotations: BTreeMap<String, String>,
-    formats: Vec<Format>,
-    arguments: &'a Arguments,
-    output: Output,
+pub(super) struct Job<'a> {
+    pub(super) registry: Registry,
+    pub(super) clock: hallmark_verifier::Clock,
+    pub(super) trust: TrustSnapshot,
+    pub(super) key: SigningKey,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) formats: Vec<Format>,
+    pub(super) arguments: &'a Arguments,
+    pub(super) output: Output,
 }
 
 impl Job<'_> {
-    /// Signs one image in every format. One that fails does not keep the others from being attached.
-    async fn sign(&self, image: &ImageReference) -> (ImageSigned, Exit) {
-        let mut report = ImageSigned { image: image.to_string(), pinned: None, signatures: Vec::new() };
+    /// Signs one image in every format, and with `--recursive` the images of an index after it. One that fails does
+    /// not keep the others from being attached.
+    pub(super) async fn sign(&self, image: &ImageReference) -> Vec<(ImageSigned, Exit)> {
         let pinned = match self.resolve(image).await {
             Ok(pinned) => pinned,
-            Err(failure) => {
-                report.signatures = self.formats.iter().map(|format| left(*format, &failure)).collect();
-                return (report, failure.exit);
-            }
+            Err(failure) => return vec![self.all_left(image, None, &failure)],
         };
-        report.pinned = Some(pinned.to_string());
-        let statement = Statement::about(image, &pinned, self.annotations.clone());
-        let known = self.known(&pinned).await;
+        if !self.arguments.recursive {
+            return vec![self.sign_pinned(image, &pinned).await];
+        }
+        // The index comes last: whoever sees its signature finds those of its images, too.
+        let mut signed: Vec<(ImageSigned, Exit)>;
+        match children(&self.registry, &pinned).await {
+            Ok(children) => {
+                let work = children.iter().map(|child| self.sign_pinned(image, child));
+                signed = stream::iter(work).buffered(CHILDREN_AT_ONE_TIME).collect().await;
+            }
+            Err(failure) => return vec![self.all_left(image, Some(&pinned), &failure)],
+        }
+        signed.insert(0, self.sign_pinned(image, &pinned).await);
+        signed
+    }
+
+    /// Nothing of an image was signed.
+    pub(super) fn all_left(
+        &self,
+        image: &ImageReference,
+        pinned: Option<&PinnedImage>,
+        failure: &Failure,
+    ) -> (ImageSigned, Exit) {
+        let signatures = self.formats.iter().map(|format| left(*format, failure)).collect();
+        let pinned = pinned.map(ToString::to_string);
+        (ImageSigned { image: image.to_string(), pinned, signatures }, failure.exit)
+    }
+
+    async fn sign_pinned(&self, image: &ImageReference, pinned: &PinnedImage) -> (ImageSigned, Exit) {
+        let statement = Statement::about(image, pinned, self.annotations.clone());
+        let known = self.known(pinned).await;
+        let mut report =
+            ImageSigned { image: image.to_string(), pinned: Some(pinned.to_string()), signatures: Vec::new() };
         let mut exit = Exit::Success;
         for format in &self.formats {
             let signed = self.sign_as(*format, &statement, &known).await;

@@ -1,0 +1,161 @@
+//! `hallmark sign`: one image or thousands, with one key that is unlocked once.
+
+mod children;
+mod interruption;
+mod job;
+mod list;
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use futures_util::{StreamExt as _, stream};
+use hallmark_policy::image::ImageReference;
+use hallmark_policy::signature::Format;
+use hallmark_policy::trust::TrustSnapshot;
+
+use super::registry_access;
+use crate::error::{Exit, Failure};
+use crate::key::KeyReference;
+use crate::output::{self, Output};
+use crate::progress::Progress;
+use crate::report::{ImageSigned, SigningReport};
+use interruption::Interruption;
+use job::Job;
+
+const EXAMPLES: &str = "\
+A tag is resolved once; what is signed is the digest, which is printed. Signing again changes nothing.
+
+With --from-file, many images are signed at once: the key is unlocked once, what is signed already is skipped, and a
+run that was interrupted goes on where it stopped when it is started again.
+
+Examples:
+  hallmark sign --key hallmark.key registry.example.com/team/app:1.4
+  hallmark sign --key env://RELEASE_KEY -a commit=3f2a registry.example.com/team/app@sha256:...
+  hallmark sign --key my.key --format bundle --format simple-signing registry.example.com/app:1.4
+  hallmark sign --key hallmark.key --recursive registry.example.com/team/multi-platform:1.4
+  hallmark sign --key hallmark.key --from-file images.txt --jobs 32 -o json > report.json
+  hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The images
+    #[arg(value_name = "IMAGE", required_unless_present = "from_file")]
+    images: Vec<String>,
+    /// Read images from this file, too, one a line; `-` is standard input; blank lines and lines that begin with `#` do
+    /// not count
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
+    /// Sign this many images at one time; more than 32 requests to one registry are never under way
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Sign the images of an index, too, each by its own digest (what a build attached to it, such as build-kit's
+    /// attestation manifests, is no image and is covered by the index's signature)
+    #[arg(short, long)]
+    recursive: bool,
+    /// The private key: a file, or env://VARIABLE
+    #[arg(long, value_name = "KEY")]
+    key: String,
+    /// The form of the signature; may be repeated
+    #[arg(long, value_enum, default_value = "bundle", value_name = "FORMAT")]
+    format: Vec<SignatureFormat>,
+    /// Put this annotation inside what is signed; may be repeated
+    #[arg(short, long = "annotations", value_name = "KEY=VALUE")]
+    annotations: Vec<String>,
+    /// Show what would be signed, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the bundle to this file, too
+    #[arg(long, value_name = "FILE")]
+    output_bundle: Option<PathBuf>,
+    /// Accepted for scripts that use cosign; nothing is asked
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    registry: registry_access::Arguments,
+}
+
+/// The formats that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SignatureFormat {
+    /// Sigstore bundle v0.3 as an OCI referrer (cosign 3)
+    Bundle,
+    /// The tag `sha256-<hex>.sig` (cosign 2, skopeo, containers/image)
+    SimpleSigning,
+}
+
+impl SignatureFormat {
+    fn format(self) -> Format {
+        match self {
+            Self::Bundle => Format::SigstoreBundle,
+            Self::SimpleSigning => Format::SimpleSigning,
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
+    let images = list::images(&arguments.images, arguments.from_file.as_deref())?;
+    let annotations = registry_access::annotations(&arguments.annotations)?;
+    let reference: KeyReference = arguments.key.parse()?;
+    let formats = formats(arguments, images.len())?;
+    let key = reference.unlock()?;
+    output.detail(&format!("signing with key {}", key.public().id()));
+    let job = Job {
+        registry: arguments.registry.registry(&images, output)?,
+        clock: registry_access::clock(),
+        trust: TrustSnapshot::for_keys(vec![key.public().clone()]),
+        key,
+        annotations,
+        formats,
+        arguments,
+        output,
+    };
+    let signed = registry_access::wait(sign_all(&job, &images, usize::from(arguments.jobs)))??;
+    let exit = signed.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
+    let reports = signed.into_iter().map(|(report, _)| report).collect();
+    let report = SigningReport::new(job.key.public().id().to_string(), arguments.dry_run, reports);
+    match output.format {
+        output::Format::Json => output.json(&report)?,
+        output::Format::Text | output::Format::Cosign => output.text(&report.text())?,
+    }
+    Ok(exit)
+}
+
+/// Signs a few images at a time. The reports have the order of the list, whichever image was done first.
+async fn sign_all(job: &Job<'_>, images: &[ImageReference], jobs: usize) -> Result<Vec<(ImageSigned, Exit)>, Failure> {
+    let progress = Progress::start("signing", images.len());
+    let interruption = Interruption::listen()?;
+    let work = images.iter().enumerate().map(|(index, image)| {
+        let (interruption, progress) = (&interruption, &progress);
+        async move {
+            // An image that is begun is finished, so that the report is true.
+            if interruption.has_come() {
+                return (index, vec![job.all_left(image, None, &interruption::failure())]);
+            }
+            let signed = job.sign(image).await;
+            for (report, _) in &signed {
+                progress.tell(&report.summary());
+            }
+            progress.advance();
+            (index, signed)
+        }
+    });
+    let mut done: Vec<(usize, Vec<(ImageSigned, Exit)>)> = stream::iter(work).buffer_unordered(jobs).collect().await;
+    done.sort_by_key(|(index, _)| *index);
+    Ok(done.into_iter().flat_map(|(_, signed)| signed).collect())
+}
+
+fn formats(arguments: &Arguments, images: usize) -> Result<Vec<Format>, Failure> {
+    let mut formats: Vec<Format> = Vec::new();
+    for format in arguments.format.iter().map(|format| format.format()) {
+        if !formats.contains(&format) {
+            formats.push(format);
+        }
+    }
+    let is_one = images == 1 && !arguments.recursive;
+    if arguments.output_bundle.is_some() && (!is_one || !formats.contains(&Format::SigstoreBundle)) {
+        let hint = "sign one image a run with it, and with `--format bundle`";
+        return Err(Failure::new(Exit::Usage, "`--output-bundle` takes the one bundle of one image", hint));
+    }
+    Ok(formats)
+}

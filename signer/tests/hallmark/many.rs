@@ -1,0 +1,141 @@
+//! `hallmark sign` with many images: lists, indexes, interruptions.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::registry::TestRegistry;
+use crate::run::{Run, hallmark};
+
+const PASSPHRASE: &[(&str, &str)] = &[("HALLMARK_PASSWORD", "correct horse")];
+
+fn key() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    hallmark(directory.path(), PASSPHRASE, &["key", "generate"]).done();
+    directory
+}
+
+fn statuses(report: &Value) -> Vec<&str> {
+    let images = report["images"].as_array().unwrap();
+    images.iter().map(|image| image["signatures"][0]["status"].as_str().unwrap()).collect()
+}
+
+fn allowed(directory: &tempfile::TempDir, image: &str) -> bool {
+    hallmark(directory.path(), &[], &["verify", "--key", "hallmark.pub", image]).code == 0
+}
+
+#[test]
+fn a_list_is_signed_in_one_run_and_a_second_run_signs_what_is_left() {
+    let (registry, key) = (TestRegistry::start(), key());
+    let images: Vec<String> = (0..30).map(|number| registry.push(&format!("team/app{number}:1")).0).collect();
+    let missing = format!("{}/team/none:1", registry.host);
+    let list = format!("# all of them\n{}\n{missing}\n{}\n", images.join("\n"), images[3]);
+    fs::write(key.path().join("list"), list).unwrap();
+    let sign = |more: &[&str]| -> Run {
+        hallmark(key.path(), PASSPHRASE, &[&["sign", "--key", "hallmark.key", "--from-file", "list"], more].concat())
+    };
+
+    let first = sign(&["-o", "json", "--jobs", "7"]);
+    assert_eq!(first.code, 11, "{}", first.stderr);
+    let report = first.json();
+    assert_eq!(report["summary"]["images"], 31);
+    assert_eq!(report["summary"]["attached"], 30);
+    assert_eq!(report["summary"]["left"], 1);
+    assert_eq!(report["complete"], false);
+    // The report has the order of the list, and a log has a line for each image.
+    assert_eq!(report["images"][30]["image"], missing);
+    assert_eq!(first.stderr.lines().filter(|line| line.contains("sigstore-bundle signed")).count(), 30);
+    assert!(images.iter().all(|image| allowed(&key, image)));
+
+    registry.push("team/none:1");
+    let second = sign(&[]).done();
+    assert!(second.stdout.contains("31 images, 1 signed, 30 signed already\n"), "{}", second.stdout);
+    assert!(allowed(&key, &missing));
+}
+
+#[test]
+fn a_list_may_come_from_standard_input() {
+    let (registry, key) = (TestRegistry::start(), key());
+    let (image, _) = registry.push("team/app:1");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hallmark"))
+        .args(["sign", "--key", "hallmark.key", "--from-file", "-"])
+        .current_dir(key.path())
+        .env_clear()
+        .envs(PASSPHRASE.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("{image}\n").as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(allowed(&key, &image));
+}
+
+#[test]
+fn an_interrupted_run_says_what_is_left_and_the_next_one_completes_it() {
+    let (registry, key) = (TestRegistry::start(), key());
+    let images: Vec<String> = (0..200).map(|number| registry.push(&format!("team/app{number}:1")).0).collect();
+    fs::write(key.path().join("list"), images.join("\n")).unwrap();
+    let arguments = ["sign", "--key", "hallmark.key", "--from-file", "list", "--jobs", "2", "-o", "json"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hallmark"))
+        .args(arguments)
+        .current_dir(key.path())
+        .env_clear()
+        .envs(PASSPHRASE.iter().copied())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first line in the log says that the run has begun to sign.
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    log.read_line(&mut String::new()).unwrap();
+    let process = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &process]).status().unwrap().success());
+    let drained = std::thread::spawn(move || log.lines().count());
+    let output = child.wait_with_output().unwrap();
+    drained.join().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (attached, left) =
+        (report["summary"]["attached"].as_u64().unwrap(), report["summary"]["left"].as_u64().unwrap());
+    assert!(attached >= 1 && left >= 1 && attached + left == 200, "{attached} {left}");
+
+    let report = hallmark(key.path(), PASSPHRASE, &arguments).done().json();
+    assert_eq!(report["summary"]["attached"], left);
+    assert_eq!(report["summary"]["alreadySigned"], attached);
+}
+
+#[test]
+fn every_image_of_an_index_is_signed_and_its_attestations_are_not() {
+    let (registry, key) = (TestRegistry::start(), key());
+    let (index, children, attestation) = registry.push_index("team/multi:1");
+    let sign = |more: &[&str]| {
+        let arguments = ["sign", "--key", "hallmark.key", "-o", "json", index.as_str()];
+        hallmark(key.path(), PASSPHRASE, &[&arguments, more].concat()).done().json()
+    };
+    assert_eq!(statuses(&sign(&[])), ["attached"]);
+    assert!(allowed(&key, &index));
+    assert!(children.iter().all(|child| !allowed(&key, child)));
+
+    let report = sign(&["--recursive"]);
+    assert_eq!(statuses(&report), ["already-signed", "attached", "attached"]);
+    assert!(children.iter().all(|child| allowed(&key, child)));
+    assert!(!allowed(&key, &attestation));
+}
+
+#[test]
+fn must_not_follow_indexes_without_end_and_signs_nothing_then() {
+    let (registry, key) = (TestRegistry::start(), key());
+    let sign =
+        |image: &str| hallmark(key.path(), PASSPHRASE, &["sign", "--key", "hallmark.key", "-r", "-o", "json", image]);
+    let shallow = sign(&registry.push_nested("team/shallow:1", 4)).done().json();
+    assert_eq!(statuses(&shallow), ["attached"; 5]);
+
+    let deep = registry.push_nested("team/deep:1", 5);
+    let run = sign(&deep);
+    assert_eq!(run.code, 12, "{}{}", run.stdout, run.stderr);
+    assert_eq!(statuses(&run.json()), ["left"]);
+    assert!(!allowed(&key, &deep));
+}
