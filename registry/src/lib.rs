@@ -17,6 +17,7 @@ mod quote;
 mod read;
 mod registry;
 mod remembered;
+mod tags;
 mod transport;
 
 pub use attach::{AttachError, Attached};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hallmark_policy::Code;
 use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::{Cause, Evidence, Observation};
-use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, PinnedImage, Repository};
+use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, PinnedImage, Repository, Tag};
 use hallmark_policy::verify::AttachableSignature;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -94,6 +94,11 @@ impl Registry {
     /// A manifest or index, by tag or digest. Its bytes have the digest that the reference names, where it names one.
     pub async fn fetch_manifest(&self, image: &ImageReference) -> Observation<FetchedManifest> {
         self.shared.fetch_manifest(image, self.shared.deadline()).await
+    }
+
+    /// The tags of a repository in alphabetical order, all of them: a list that cannot be read to its end is unknown.
+    pub async fn list_tags(&self, repository: &Repository) -> Observation<Vec<Tag>> {
+        self.shared.list_tags(repository, self.shared.deadline()).await
     }
 
     /// A blob of at most `limit` bytes, checked against its digest.

@@ -7,4 +7,5 @@ mod certificates;
 mod credentials;
 mod gather;
 mod scripted;
+mod tags;
 mod untruthful;

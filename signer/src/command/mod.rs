@@ -1,15 +1,19 @@
 //! The verbs. Each is one file: its arguments, what it does, and how the answer is told.
 
+mod children;
 mod completion;
 #[cfg(feature = "demo")]
 mod demo;
 mod evidence;
 mod foreign;
 mod inspect;
+mod interruption;
 mod key;
 mod policy;
 mod registry_access;
+mod resign;
 mod sign;
+mod signing;
 mod trust;
 mod verify;
 
@@ -61,6 +65,8 @@ enum Verb {
     /// Check, explain and describe trust policies
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Sign again with another key what one key has signed
+    Resign(Box<resign::Arguments>),
     /// Sign images and attach the signatures to them
     Sign(Box<sign::Arguments>),
     /// Say whether images may be used, and why
@@ -100,6 +106,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Verb::Inspect(arguments) => inspect::run(&arguments, output),
         Verb::Key(verb) => key::run(verb, output),
         Verb::Policy(verb) => policy::run(verb, output),
+        Verb::Resign(arguments) => resign::run(&arguments, output),
         Verb::Sign(arguments) => sign::run(&arguments, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
     }

@@ -13,6 +13,8 @@ mod many;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
+mod resign;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod shapes;

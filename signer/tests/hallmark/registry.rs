@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use hallmark_embedded_registry::{Registry as Served, serve};
+use hallmark_policy::evidence::{Observation, Retrieval};
 use hallmark_policy::image::{Descriptor, ImageReference, Index, Manifest, media_type};
 use hallmark_registry::{Configuration, Registry};
 use tokio::sync::oneshot;
@@ -51,6 +52,33 @@ impl TestRegistry {
         let names = ([pinned(&entries[0]), pinned(&entries[1])], pinned(&entries[2]));
         self.put(name, media_type::OCI_INDEX, &Index::new(entries).encode());
         (format!("{}/{name}", self.host), names.0, names.1)
+    }
+
+    /// Pushes another image under a name.
+    pub(crate) fn push_as(&self, name: &str, what: &str) {
+        let config = format!(r#"{{"architecture":"amd64","os":"linux","created_by":"{what}"}}"#);
+        let image: ImageReference = format!("{}/{name}", self.host).parse().unwrap();
+        runtime().block_on(async { client().push_blob(image.repository(), config.as_bytes()).await.unwrap() });
+        let manifest = Manifest::new(Descriptor::of(media_type::OCI_CONFIG, config.as_bytes()), Vec::new());
+        self.put(name, media_type::OCI_MANIFEST, &manifest.encode());
+    }
+
+    /// Attaches the bundle of one image to another, as an attacker does.
+    pub(crate) fn move_signature(&self, from: &str, to: &str) {
+        runtime().block_on(async {
+            let client = client();
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            let evidence = client.gather(&from.parse().unwrap(), deadline).await;
+            let is_bundle = |bytes: &[u8]| bytes.windows(12).any(|window| window == b"dsseEnvelope");
+            let bundle = evidence.items.values().find_map(|item| match item {
+                Retrieval::Content(content) if is_bundle(content.bytes()) => Some(content.bytes().to_vec()),
+                _ => None,
+            });
+            let to: ImageReference = to.parse().unwrap();
+            let Observation::Found(digest) = client.resolve(&to).await else { panic!("{to}") };
+            let annotations = std::collections::BTreeMap::new();
+            client.danger_attach_unverified_bundle(&to.pin(digest), &bundle.unwrap(), annotations).await.unwrap();
+        });
     }
 
     /// Pushes an image under so many indexes, each of which holds the next; the name of the outermost.

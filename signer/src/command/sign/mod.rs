@@ -1,7 +1,5 @@
 //! `hallmark sign`: one image or thousands, with one key that is unlocked once.
 
-mod children;
-mod interruption;
 mod job;
 mod list;
 
@@ -13,13 +11,14 @@ use hallmark_policy::image::ImageReference;
 use hallmark_policy::signature::Format;
 use hallmark_policy::trust::TrustSnapshot;
 
+use super::interruption::{self, Interruption};
 use super::registry_access;
+use super::signing::Attacher;
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::report::{ImageSigned, SigningReport};
-use interruption::Interruption;
 use job::Job;
 
 const EXAMPLES: &str = "\
@@ -100,20 +99,20 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let formats = formats(arguments, images.len())?;
     let key = reference.unlock()?;
     output.detail(&format!("signing with key {}", key.public().id()));
-    let job = Job {
+    let trust = TrustSnapshot::for_keys(vec![key.public().clone()]);
+    let attacher = Attacher {
         registry: arguments.registry.registry(&images, output)?,
         clock: registry_access::clock(),
-        trust: TrustSnapshot::for_keys(vec![key.public().clone()]),
         key,
-        annotations,
-        formats,
-        arguments,
+        dry_run: arguments.dry_run,
+        output_bundle: arguments.output_bundle.clone(),
         output,
     };
+    let job = Job { attacher, trust, annotations, formats, arguments };
     let signed = registry_access::wait(sign_all(&job, &images, usize::from(arguments.jobs)))??;
     let exit = signed.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
     let reports = signed.into_iter().map(|(report, _)| report).collect();
-    let report = SigningReport::new(job.key.public().id().to_string(), arguments.dry_run, reports);
+    let report = SigningReport::new(job.attacher.key.public().id().to_string(), arguments.dry_run, reports);
     match output.format {
         output::Format::Json => output.json(&report)?,
         output::Format::Text | output::Format::Cosign => output.text(&report.text())?,

@@ -1,0 +1,144 @@
+//! Making one signature and attaching it: what `sign` and `resign` share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hallmark_policy::evidence::Observation;
+use hallmark_policy::image::{ImageReference, PinnedImage};
+use hallmark_policy::signature::{Format, Statement};
+use hallmark_policy::verify::{AttachableSignature, VerifiedSignature, check_before_attaching};
+use hallmark_policy::{Code, Timestamp};
+use hallmark_registry::{AttachError, Registry};
+
+use crate::error::{Exit, Failure};
+use crate::key::SigningKey;
+use crate::output::Output;
+use crate::report::{SignatureReport, Status};
+
+/// One key, unlocked once, and where its signatures go.
+pub(super) struct Attacher {
+    pub(super) registry: Registry,
+    pub(super) clock: hallmark_verifier::Clock,
+    pub(super) key: SigningKey,
+    pub(super) dry_run: bool,
+    pub(super) output_bundle: Option<PathBuf>,
+    pub(super) output: Output,
+}
+
+impl Attacher {
+    /// The digest, once for the whole run. It must be in the registry: one cannot sign what nobody can pull.
+    pub(super) async fn resolve(&self, image: &ImageReference) -> Result<PinnedImage, Failure> {
+        let observed = match image.pinned() {
+            None => self.registry.resolve(image).await,
+            Some(pinned) => match self.registry.describe(&pinned).await {
+                Observation::Found(descriptor) => Observation::Found(descriptor.digest),
+                Observation::Absent => Observation::Absent,
+                Observation::Unknown(cause) => Observation::Unknown(cause),
+            },
+        };
+        match observed {
+            Observation::Found(digest) => Ok(image.pin(digest)),
+            Observation::Absent => {
+                let message = format!("`{image}` is not in the registry");
+                Err(Failure::new(Exit::Reason(Code::ImageNotFound), message, Code::ImageNotFound.hint()))
+            }
+            Observation::Unknown(cause) => {
+                Err(Failure::new(Exit::Reason(cause.code()), cause.detail(), cause.code().hint()))
+            }
+        }
+    }
+
+    /// Signs a statement and attaches the signature, unless this key's signature of the same statement is known.
+    pub(super) async fn attach(
+        &self,
+        format: Format,
+        statement: &Statement,
+        known: &[VerifiedSignature],
+    ) -> Result<SignatureReport, Failure> {
+        let signature = self.make(format, statement)?;
+        if format == Format::SigstoreBundle
+            && let Some(path) = &self.output_bundle
+            && !self.dry_run
+        {
+            write_bundle(path, signature.encoded().blob())?;
+        }
+        let mut report = SignatureReport {
+            format: format.as_str(),
+            status: Status::WouldAttach,
+            artifact: None,
+            place: None,
+            payload: None,
+            message: None,
+            hint: None,
+        };
+        let same = |known: &&VerifiedSignature| {
+            known.key() == self.key.public().id()
+                && known.format() == format
+                && known.name() == Some(&statement.name)
+                && *known.annotations() == statement.annotations
+        };
+        if let Some(known) = known.iter().find(same) {
+            report.status = Status::AlreadySigned;
+            report.artifact = Some(known.artifact().to_string());
+            return Ok(report);
+        }
+        if self.dry_run {
+            let unsigned = statement.unsigned(format).ok();
+            report.payload = unsigned.and_then(|unsigned| serde_json::from_slice(unsigned.payload()).ok());
+            return Ok(report);
+        }
+        let attached = self.registry.attach(&signature).await.map_err(attach_failure)?;
+        self.output.detail(&format!("{} is attached to {}", attached.manifest, statement.image));
+        report.status = Status::Attached;
+        report.artifact = Some(attached.manifest.to_string());
+        report.place = Some(attached.place.as_str());
+        Ok(report)
+    }
+
+    /// Signs, and verifies the result by the way that a verifier takes. Nothing else can be attached.
+    fn make(&self, format: Format, statement: &Statement) -> Result<AttachableSignature, Failure> {
+        let unsigned = statement
+            .unsigned(format)
+            .map_err(|error| Failure::new(Exit::Usage, error.to_string(), "sign with fewer or shorter annotations"))?;
+        let signature = self.key.sign(unsigned.message());
+        let encoded = unsigned.encode(self.key.public(), &signature);
+        check_before_attaching(encoded, self.key.public(), &statement.image, self.now()).map_err(|rejection| Failure {
+            exit: Exit::Unexpected,
+            message: format!("the new signature does not verify and was not attached: {}", rejection.message),
+            hint: Some("please report this line".to_owned()),
+        })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+fn write_bundle(path: &Path, bundle: &[u8]) -> Result<(), Failure> {
+    fs::write(path, bundle).map_err(|error| {
+        let message = format!("cannot write `{}`: {error}", path.display());
+        Failure::new(Exit::Unexpected, message, "check the path and its permissions; nothing was attached")
+    })
+}
+
+/// What is reported of a signature that was not made.
+pub(super) fn left(format: Format, failure: &Failure) -> SignatureReport {
+    SignatureReport {
+        format: format.as_str(),
+        status: Status::Left,
+        artifact: None,
+        place: None,
+        payload: None,
+        message: Some(failure.message.clone()),
+        hint: failure.hint.clone(),
+    }
+}
+
+fn attach_failure(error: AttachError) -> Failure {
+    let exit = match &error {
+        AttachError::Read(cause) => Exit::Reason(cause.code()),
+        AttachError::SubjectMissing { .. } => Exit::Reason(Code::ImageNotFound),
+        _ => Exit::Unexpected,
+    };
+    Failure::new(exit, error.to_string(), error.hint())
+}
