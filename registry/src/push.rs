@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use hallmark_policy::evidence::Cause;
 use hallmark_policy::image::{Digest, ImageReference, Repository};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, LOCATION};
 use http::{Method, StatusCode};
 use url::Url;
 
@@ -131,6 +131,19 @@ impl Shared {
         bytes: &[u8],
         deadline: Instant,
     ) -> Result<PushedManifest, PushError> {
+        self.push_manifest_if(image, media_type, bytes, None, deadline).await
+    }
+
+    /// PUT of a manifest in the place of the one with this `ETag`; a registry that looks at it refuses with 412 when
+    /// another one is there by now.
+    pub(crate) async fn push_manifest_if(
+        &self,
+        image: &ImageReference,
+        media_type: &str,
+        bytes: &[u8],
+        condition: Option<HeaderValue>,
+        deadline: Instant,
+    ) -> Result<PushedManifest, PushError> {
         let digest = Digest::of(bytes);
         if let Some(expected) = image.digest().filter(|expected| !expected.matches(bytes)) {
             return Err(PushError::DigestMismatch { expected, actual: digest });
@@ -147,6 +160,9 @@ impl Shared {
             detail: ": its media type is not printable text".to_owned(),
         })?;
         request.headers.insert(CONTENT_TYPE, media_type);
+        if let Some(etag) = condition {
+            request.headers.insert(IF_MATCH, etag);
+        }
         request.body = Bytes::copy_from_slice(bytes);
         let response = self.send_push(&request).await?;
         if !matches!(response.status, StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED) {

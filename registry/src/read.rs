@@ -10,7 +10,7 @@ use hallmark_policy::image::{
     Content, Descriptor, Digest, ImageReference, Index, Manifest, PinnedImage, Repository, Tag, media_type,
 };
 use hallmark_policy::limits::MAX_MANIFEST_BYTES;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::endpoint::Endpoint;
@@ -77,6 +77,8 @@ pub(crate) struct Served {
     /// `Docker-Content-Digest`, where it is one.
     pub(crate) digest: Option<Digest>,
     pub(crate) is_framed: bool,
+    /// `ETag`, for a conditional write.
+    pub(crate) etag: Option<HeaderValue>,
 }
 
 impl Shared {
@@ -318,13 +320,14 @@ impl From<Response> for Served {
             media_type: content_type(&response.headers),
             digest: content_digest(&response.headers),
             is_framed: response.is_framed,
+            etag: response.headers.get(ETAG).cloned(),
             bytes: response.body,
         }
     }
 }
 
 /// A manifest must have the digest that was asked for and be a manifest: a proxy's page in its place is neither.
-fn check_manifest(digest: Option<Digest>, served: Served) -> Result<FetchedManifest, Problem> {
+pub(crate) fn check_manifest(digest: Option<Digest>, served: Served) -> Result<FetchedManifest, Problem> {
     let claimed = served.media_type.clone();
     let content = match digest {
         Some(digest) => served.check(digest)?,

@@ -10,7 +10,8 @@ use hallmark_policy::image::{Descriptor, Digest, ImageReference, Manifest, Pinne
 use hallmark_policy::limits::MAX_INLINE_BYTES;
 use hallmark_policy::signature::SIGNATURE_PREDICATE_TYPE;
 
-use super::fallback_index::list_in_fallback;
+use super::converge::converge;
+use super::tag_list::{ListKind, TagList};
 use super::{AttachError, Attached};
 use crate::push::{PushError, PushedManifest};
 use crate::registry::Shared;
@@ -52,7 +53,10 @@ pub(crate) async fn attach_bundle(
         entry.artifact_type = Some(media_type::SIGSTORE_BUNDLE.to_owned());
         entry.annotations = annotations;
         attached.place = Place::FallbackTag;
-        attached.already_there = list_in_fallback(shared, subject, &entry, deadline).await?;
+        let tag = subject.digest.fallback_tag();
+        let index = ImageReference::tagged(repository.clone(), tag.clone());
+        let list = TagList::with(ListKind::Manifests, tag, &[entry]);
+        attached.already_there = converge(shared, &index, list, deadline).await?.already_there;
     }
     read_back(shared, repository, pushed.digest, deadline).await?;
     Ok(attached)

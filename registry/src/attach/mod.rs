@@ -1,8 +1,9 @@
 //! Attaching signatures: pushed, listed where the registry lists referrers, and read back.
 
 mod bundle;
-mod fallback_index;
+mod converge;
 mod simple_signing;
+mod tag_list;
 
 use hallmark_policy::Code;
 use hallmark_policy::evidence::{Cause, Place};
@@ -13,8 +14,9 @@ use crate::push::PushError;
 pub(crate) use bundle::{attach_bundle, bundle_annotations};
 pub(crate) use simple_signing::attach_simple_signing;
 
-/// Most times that an index or a `.sig` manifest is written again because another writer overwrote it.
-const MAX_ATTEMPTS: u32 = 8;
+/// Most times that an index or a `.sig` manifest is written because another writer overwrote it: twenty writers at once
+/// need about five.
+const MAX_ATTEMPTS: u32 = 24;
 
 /// What was attached.
 #[derive(Debug, Clone, PartialEq, Eq)]

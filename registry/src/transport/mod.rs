@@ -30,7 +30,6 @@ use crate::configuration::{Configuration, ConfigurationError};
 use crate::endpoint::Endpoint;
 
 pub(crate) use redirect::check_target;
-pub(crate) use retry::jitter;
 
 /// From a request to a bounded response.
 pub(crate) trait Transport: Send + Sync {

@@ -71,7 +71,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
 }
 
 /// Between half and one and a half times the pause.
-pub(crate) fn jitter(pause: Duration) -> Duration {
+fn jitter(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
 }

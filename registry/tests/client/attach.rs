@@ -171,3 +171,34 @@ async fn a_registry_that_names_neither_location_nor_digest_is_good_enough() {
     assert!(registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.is_ok());
     assert!(registry.danger_attach_unverified_simple_signing(&image, b"payload", "c2ln").await.is_ok());
 }
+
+#[tokio::test]
+async fn a_registry_that_honours_if_match_is_asked_to_and_its_refusal_is_only_another_round() {
+    let (seen, refused) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let server = Scripted::with(
+        move |request| {
+            let is_index = request.method() == "PUT" && request.uri().path().contains("/manifests/sha256-");
+            let is_conditional = is_index && request.headers().get("if-match").is_some_and(|etag| etag == "\"v1\"");
+            count.fetch_add(usize::from(is_conditional), Ordering::SeqCst);
+            (is_conditional && refused.fetch_add(1, Ordering::SeqCst) == 0).then(|| text(412, ""))
+        },
+        |line, mut response| {
+            response.headers_mut().remove("oci-subject");
+            if line.starts_with("GET") {
+                response.headers_mut().insert("etag", "\"v1\"".parse().unwrap());
+            }
+            response
+        },
+    )
+    .await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    registry.danger_attach_unverified_bundle(&image, b"{\"a\":1}", annotations()).await.unwrap();
+    assert_eq!(seen.load(Ordering::SeqCst), 0, "there was nothing to match");
+    registry.danger_attach_unverified_bundle(&image, b"{\"a\":2}", annotations()).await.unwrap();
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+    let tag = ImageReference::tagged(image.repository.clone(), image.digest.fallback_tag());
+    let Observation::Found(fetched) = registry.fetch_manifest(&tag).await else { panic!("no index") };
+    assert_eq!(Index::parse(fetched.content.bytes()).unwrap().manifests.len(), 2);
+}
