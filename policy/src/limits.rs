@@ -34,6 +34,21 @@ pub const MAX_ANNOTATION_BYTES: usize = 4096;
 /// Most signature checks (one key against one signature) for one image: 128 signatures against 32 keys, about 0.2 s.
 pub const MAX_SIGNATURE_CHECKS: usize = 4096;
 
+/// Most RFC 3161 timestamps of one signature. sigstore-go: 32.
+pub const MAX_TIMESTAMPS: usize = 32;
+
+/// Most bytes of one timestamp. Real ones have 1 to 8 KiB, with the authority's certificates.
+pub const MAX_TIMESTAMP_BYTES: usize = 32 * 1024;
+
+/// Most certificates of an authority's chain, and of one timestamp. Real chains have 1 to 4.
+pub const MAX_CHAIN_CERTIFICATES: usize = 8;
+
+/// Most timestamp authorities of one document, and most chains of one authority.
+pub const MAX_TIMESTAMP_AUTHORITIES: usize = 32;
+
+/// Most checks (one timestamp against one chain) for one image: two signature checks each, about 0.2 s in all.
+pub const MAX_TIMESTAMP_CHECKS: usize = 1024;
+
 /// Most bytes of one trust policy document. A Kubernetes object has at most 1.5 MB.
 pub const MAX_POLICY_BYTES: usize = 2 * 1024 * 1024;
 

@@ -131,6 +131,9 @@ codes! {
     /// The rule binds names, and nothing that was signed carries one.
     ReferenceMissing = "reference-missing", Deny, 12,
         "sign with a tool that writes the image's name, such as `hallmark sign`, or use `reference: any`";
+    /// What was signed says itself that the signature has ended.
+    SignatureExpired = "signature-expired", Deny, 12,
+        "sign the image again; `hallmark sign --expires` says for how long";
     /// A signature names a trusted key, and that key does not verify it.
     SignatureInvalid = "signature-invalid", Deny, 12,
         "the signature or the image's statement was altered; sign again and find out who changed it";
@@ -140,6 +143,12 @@ codes! {
     /// Fewer authorities have signed than the rule asks for.
     ThresholdNotMet = "threshold-not-met", Deny, 12,
         "have the missing authorities sign the image as well";
+    /// Fewer timestamp authorities vouch for the signature's time than its authority needs, and it carries no more.
+    TimestampMissing = "timestamp-missing", Deny, 12,
+        "sign again with `--timestamp-url URL`, once for each timestamp authority that is needed";
+    /// The signature carries timestamps, and too few of them are of timestamp authorities that are trusted.
+    TimestampUntrusted = "timestamp-untrusted", Deny, 12,
+        "sign again with a timestamp of an authority in `timestampAuthorities`, or add the whole chain of this one there";
     /// Every place where a signature could be was looked at, and there is none.
     Unsigned = "unsigned", Deny, 10,
         "sign it with `hallmark sign --key KEY IMAGE`";

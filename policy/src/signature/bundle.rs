@@ -8,6 +8,8 @@ use sigstore_types as wire;
 
 use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse};
 use crate::image::Content;
+use crate::limits;
+use crate::reason::Code;
 use crate::verify::{KeyId, PublicKey};
 
 /// The members that decide what a bundle is. `sigstore-types` takes the first of several; a bundle that could be
@@ -27,6 +29,13 @@ struct MaterialShape {
     public_key: Option<IgnoredAny>,
     certificate: Option<IgnoredAny>,
     x509_certificate_chain: Option<IgnoredAny>,
+    timestamp_verification_data: Option<TimestampsShape>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TimestampsShape {
+    rfc3161_timestamps: Option<Vec<IgnoredAny>>,
 }
 
 /// Whether a blob looks like a bundle, whatever its media type says.
@@ -58,6 +67,7 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
         return Err(DecodeFault::unsupported("a bundle with a message signature instead of a DSSE envelope"));
     };
     let payload = envelope.payload.into_bytes();
+    let timestamps = bundle.verification_material.timestamp_verification_data.rfc3161_timestamps;
     Ok(UnverifiedSignature {
         format: Format::SigstoreBundle,
         content: content.digest(),
@@ -66,6 +76,7 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
         message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
         signature: envelope.signature.sig.into_bytes(),
         payload: Payload::Dsse { payload_type: envelope.payload_type, payload },
+        timestamps: timestamps.into_iter().map(|timestamp| timestamp.signed_timestamp.into_bytes()).collect(),
     })
 }
 
@@ -77,6 +88,11 @@ fn check_shape(shape: &Shape) -> Result<(), DecodeFault> {
     let kinds = [&material.public_key, &material.certificate, &material.x509_certificate_chain];
     if kinds.into_iter().flatten().count() != 1 {
         return Err(DecodeFault::malformed("a bundle must hold exactly one of key, certificate and chain".to_owned()));
+    }
+    let timestamps = material.timestamp_verification_data.as_ref().and_then(|data| data.rfc3161_timestamps.as_ref());
+    if timestamps.is_some_and(|timestamps| timestamps.len() > limits::MAX_TIMESTAMPS) {
+        let detail = format!("a bundle of more than {} timestamps is not looked at", limits::MAX_TIMESTAMPS);
+        return Err(DecodeFault { code: Code::LimitExceeded, detail });
     }
     if shape.dsse_envelope.is_some() == shape.message_signature.is_some() {
         let problem = "a bundle must hold exactly one of DSSE envelope and message signature";

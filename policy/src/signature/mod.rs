@@ -13,6 +13,8 @@ mod statement;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
+
 use crate::image::{Digest, ImageReference, PinnedImage};
 use crate::limits;
 use crate::verify::{KeyId, PublicKey};
@@ -63,6 +65,7 @@ pub struct UnverifiedSignature {
     message: Vec<u8>,
     signature: Vec<u8>,
     payload: Payload,
+    timestamps: Vec<Vec<u8>>,
 }
 
 /// The bytes that hold the claims, and how to read them once they are verified.
@@ -110,7 +113,8 @@ impl UnverifiedSignature {
             Payload::Dsse { payload_type, payload } => payload_type.len() + payload.len(),
             Payload::SimpleSigning => 0,
         };
-        self.message.len() + self.signature.len() + payload
+        let timestamps: usize = self.timestamps.iter().map(Vec::len).sum();
+        self.message.len() + self.signature.len() + payload + timestamps
     }
 
     pub(crate) fn message(&self) -> &[u8] {
@@ -120,12 +124,19 @@ impl UnverifiedSignature {
     pub(crate) fn signature(&self) -> &[u8] {
         &self.signature
     }
+
+    /// RFC 3161 timestamp responses, unverified.
+    pub(crate) fn timestamps(&self) -> &[Vec<u8>] {
+        &self.timestamps
+    }
 }
 
 /// What a signed payload says. Only made from verified bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claims {
     pub(crate) images: Vec<ClaimedImage>,
+    /// When the signature ends by its own word.
+    pub(crate) expires: Option<Timestamp>,
 }
 
 /// One image that a signed payload is about.
@@ -166,6 +177,8 @@ pub struct Statement {
     pub name: String,
     /// Annotations that go inside.
     pub annotations: BTreeMap<String, String>,
+    /// When the signature ends, if it does; goes inside.
+    pub expires: Option<Timestamp>,
 }
 
 impl Statement {
@@ -176,7 +189,13 @@ impl Statement {
             Some(tag) => format!("{}:{tag}", reference.repository()),
             None => reference.repository().to_string(),
         };
-        Self { image: image.clone(), name, annotations }
+        Self { image: image.clone(), name, annotations, expires: None }
+    }
+
+    /// The same statement, whose signature ends at a time.
+    #[must_use]
+    pub fn expiring(self, expires: Option<Timestamp>) -> Self {
+        Self { expires, ..self }
     }
 
     /// The exact bytes to sign for a format.
@@ -219,8 +238,23 @@ pub enum Unwritable {
     },
 }
 
+/// The field that says when a signature ends, as RFC 3339: in the predicate of a statement, in `optional` of a
+/// simple-signing document. It has the meaning of the Notary Project's expiry.
+pub const EXPIRES_FIELD: &str = "hallmark.dev/expires";
+
+/// Reads [`EXPIRES_FIELD`]. An end that cannot be read is not "no end".
+fn expiry(value: Option<&serde_json::Value>) -> Result<Option<Timestamp>, ClaimFault> {
+    let Some(value) = value else { return Ok(None) };
+    let time = value.as_str().and_then(|text| text.parse().ok());
+    let problem = || ClaimFault::Malformed { problem: format!("`{EXPIRES_FIELD}` is not a date and time") };
+    time.map(Some).ok_or_else(problem)
+}
+
 /// What is wrong with annotations, on the way in and on the way out.
 fn annotation_problem(annotations: &BTreeMap<String, String>) -> Option<String> {
+    if annotations.contains_key(EXPIRES_FIELD) {
+        return Some(format!("`{EXPIRES_FIELD}` says when a signature ends, and is no annotation"));
+    }
     if annotations.len() > limits::MAX_ANNOTATIONS {
         return Some(format!("there are more than {} of them", limits::MAX_ANNOTATIONS));
     }

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClaimFault, ClaimedImage, Claims, DecodeFault, Format, Payload, Statement, UnverifiedSignature, json, statement,
+    ClaimFault, ClaimedImage, Claims, DecodeFault, EXPIRES_FIELD, Format, Payload, Statement, UnverifiedSignature,
+    expiry, json, statement,
 };
 use crate::image::{Content, Digest};
 
@@ -61,13 +62,15 @@ fn null_when_empty<S: serde::Serializer>(
 /// The payload to sign.
 pub(super) fn encode(statement: &Statement) -> Vec<u8> {
     let text = |value: &String| serde_json::Value::String(value.clone());
+    let annotations = statement.annotations.iter().map(|(key, value)| (key.clone(), text(value)));
+    let end = statement.expires.map(|expires| (EXPIRES_FIELD.to_owned(), text(&expires.to_string())));
     let document = Document {
         critical: Critical {
             identity: Identity { docker_reference: statement.name.clone() },
             image: Image { docker_manifest_digest: statement.image.digest.to_string() },
             payload_type: PAYLOAD_TYPE.to_owned(),
         },
-        optional: statement.annotations.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+        optional: annotations.chain(end).collect(),
     };
     // Serializing strings and maps with string keys into memory has no way to fail.
     serde_json::to_vec(&document).unwrap_or_default()
@@ -93,6 +96,7 @@ pub(super) fn decode(
         message: content.bytes().to_vec(),
         signature: STANDARD.decode(signature).map_err(|_| malformed())?,
         payload: Payload::SimpleSigning,
+        timestamps: Vec::new(),
     })
 }
 
@@ -106,8 +110,10 @@ pub(super) fn claims(payload: &[u8]) -> Result<Claims, ClaimFault> {
     let digest: Digest =
         document.critical.image.docker_manifest_digest.parse().map_err(|e| malformed(format!("{e}")))?;
     let name = Some(document.critical.identity.docker_reference).filter(|name| !name.is_empty());
-    let annotations = statement::texts(document.optional);
-    Ok(Claims { images: vec![ClaimedImage { digests: vec![digest], name, annotations }] })
+    let mut optional = document.optional;
+    let expires = expiry(optional.remove(EXPIRES_FIELD).as_ref())?;
+    let annotations = statement::texts(optional);
+    Ok(Claims { images: vec![ClaimedImage { digests: vec![digest], name, annotations }], expires })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClaimFault, ClaimedImage, Claims, Statement, json};
+use super::{ClaimFault, ClaimedImage, Claims, EXPIRES_FIELD, Statement, expiry, json};
 use crate::image::Digest;
 use crate::limits;
 
@@ -42,6 +42,8 @@ struct Subject {
 pub(super) fn encode(statement: &Statement) -> Vec<u8> {
     let digest = statement.image.digest;
     let text = |value: &String| serde_json::Value::String(value.clone());
+    let end = statement.expires.map(|expires| (EXPIRES_FIELD.to_owned(), text(&expires.to_string())));
+    let predicate = end.into_iter().collect();
     let document = Document {
         statement_type: STATEMENT_TYPE.to_owned(),
         subject: vec![Subject {
@@ -50,7 +52,7 @@ pub(super) fn encode(statement: &Statement) -> Vec<u8> {
             annotations: statement.annotations.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
         }],
         predicate_type: SIGNATURE_PREDICATE_TYPE.to_owned(),
-        predicate: serde_json::Value::Object(serde_json::Map::new()),
+        predicate: serde_json::Value::Object(predicate),
     };
     // Serializing strings and maps with string keys into memory has no way to fail.
     serde_json::to_vec(&document).unwrap_or_default()
@@ -72,7 +74,8 @@ pub(super) fn claims(payload_type: &str, payload: &[u8]) -> Result<Claims, Claim
     if document.subject.len() > limits::MAX_SUBJECTS {
         return Err(malformed(format!("it has more than {} subjects", limits::MAX_SUBJECTS)));
     }
-    document.subject.into_iter().map(claimed).collect::<Result<_, _>>().map(|images| Claims { images })
+    let expires = expiry(document.predicate.get(EXPIRES_FIELD))?;
+    document.subject.into_iter().map(claimed).collect::<Result<_, _>>().map(|images| Claims { images, expires })
 }
 
 fn claimed(subject: Subject) -> Result<ClaimedImage, ClaimFault> {

@@ -96,6 +96,9 @@ pub struct Spec {
     /// Owners of keys: teams, pipelines, vendors. Rules name them.
     #[serde(default)]
     pub authorities: Vec<Placed<AuthorityEntry>>,
+    /// Whose word about time is believed (RFC 3161). Authorities ask for it by `evidence`.
+    #[serde(default)]
+    pub timestamp_authorities: Vec<Placed<TimestampAuthorityEntry>>,
     /// Who must have signed which images. The most specific rule that covers an image decides.
     #[serde(default)]
     pub rules: Vec<Placed<RuleEntry>>,
@@ -125,10 +128,45 @@ pub struct AuthorityEntry {
     #[serde(default, deserialize_with = "written")]
     #[schemars(with = "serde_json::Value")]
     pub keyless: Option<Placed<Anything>>,
-    /// Logs and timestamp authorities that must vouch. Not supported in this version; refused.
+    /// How many distinct logs and timestamp authorities must vouch for the time of each of its signatures.
     #[serde(default, deserialize_with = "written")]
-    #[schemars(with = "serde_json::Value")]
-    pub evidence: Option<Placed<Anything>>,
+    #[schemars(with = "EvidenceEntry")]
+    pub evidence: Option<Placed<EvidenceEntry>>,
+}
+
+/// How many distinct logs and timestamp authorities must vouch for the time of a signature.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EvidenceEntry {
+    /// Transparency logs. Not supported in this version: 0 (the default), or refused.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "i64", range(min = 0, max = 0))]
+    pub logs: Option<Placed<i64>>,
+    /// Timestamp authorities: 0 (the default) up to as many as the document has.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "i64", range(min = 0))]
+    pub timestamps: Option<Placed<i64>>,
+}
+
+/// A timestamp authority (RFC 3161). It counts once, however many certificates it has.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TimestampAuthorityEntry {
+    /// Its name, unique in the document: letters, digits, `.`, `_` and `-`, at most 63.
+    pub name: Placed<String>,
+    /// Its certificates in PEM, the signer's or its issuer's first, each issued by the next: exactly one of `file` and
+    /// `pem`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "KeySource")]
+    pub certificate_chain: Option<Placed<KeySource>>,
+    /// In place of `certificateChain`: a Sigstore `trusted_root.json`, whose timestamp authorities count as this one.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "KeySource")]
+    pub trusted_root: Option<Placed<KeySource>>,
+    /// When the chain's timestamps are believed, beside the validity of its certificates.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "SignWindow")]
+    pub valid_for: Option<Placed<SignWindow>>,
 }
 
 /// A public key with the dates between which it is believed.

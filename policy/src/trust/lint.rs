@@ -201,7 +201,10 @@ fn authorities(
                 let hint = "make a key of your own with `hallmark key generate`";
                 remarks.add(entry.value.public_key.position, &path, LintCode::ExampleKey, message, hint);
             }
-            windows(key, entry, &path, remarks);
+            // Nothing here proves when a signature was made, unless somebody's word about time is believed.
+            if policy.timestamp_authorities.is_empty() {
+                windows(key, entry, &path, remarks);
+            }
             dates(key, entry, &path, now, remarks);
         }
     }
@@ -210,15 +213,15 @@ fn authorities(
 fn windows(key: &TrustedKey, entry: &Placed<super::document::KeyEntry>, path: &str, remarks: &mut Remarks<'_>) {
     if key.window.sign_until.is_some() {
         let message = "nothing here proves when a signature was made, so from `sign.until` on none of this key counts";
-        let hint = "sign again with the next key before that date, or write only `acceptUntil`; this version asks no \
-                    log or timestamp authority";
+        let hint = "sign again with the next key before that date, or write only `acceptUntil`, or list \
+                    `timestampAuthorities` and sign with `--timestamp-url`";
         let until = entry.value.sign.as_ref().and_then(|sign| sign.value.until.as_ref());
         let path = format!("{path}.sign.until");
         remarks.add(place(until), path, LintCode::WindowWithoutTrustedTime, message, hint);
     }
     if key.window.compromised.as_ref().is_some_and(|c| c.trust_earlier == TrustEarlier::WithTrustedTime) {
         let message = "`with-trusted-time` has no effect: nothing here proves when a signature was made";
-        let hint = "write `trustEarlier: never` and sign again with another key";
+        let hint = "list `timestampAuthorities`, or write `trustEarlier: never`; sign again with another key";
         let word = entry.value.compromised.as_ref().and_then(|entry| entry.value.trust_earlier.as_ref());
         let path = format!("{path}.compromised.trustEarlier");
         remarks.add(place(word), path, LintCode::WindowWithoutTrustedTime, message, hint);

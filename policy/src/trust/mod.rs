@@ -27,7 +27,7 @@ pub use policy::{
 };
 pub use problem::{PolicyError, PolicyErrors, Position, Problem};
 pub use read::Document;
-pub use root::{Authority, Compromise, KeyWindow, TrustEarlier, TrustedKey};
+pub use root::{Authority, Compromise, KeyWindow, TimestampAuthority, TrustEarlier, TrustedChain, TrustedKey};
 pub use schema::schema;
 pub use scope::{ImagePattern, Kind, NamespacePattern, PatternError, Rank};
 pub use snapshot::{Applicable, Selection, SnapshotError, TrustSnapshot};

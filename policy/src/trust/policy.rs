@@ -10,7 +10,7 @@ use super::index::RuleIndex;
 use super::mirror::Mirrors;
 use super::problem::{PolicyErrors, Position};
 use super::read::Document;
-use super::root::{Authority, KeyWindow, TrustedKey};
+use super::root::{Authority, KeyWindow, TimestampAuthority, TrustedKey};
 use super::scope::{ImagePattern, NamespacePattern};
 use crate::image::{Digest, PinnedImage, Repository};
 use crate::reason::Code;
@@ -28,6 +28,8 @@ pub struct TrustPolicy {
     pub digest: Digest,
     /// The authorities, in the order of the text.
     pub authorities: Vec<Authority>,
+    /// Whose word about time is believed, in the order of the text.
+    pub timestamp_authorities: Vec<TimestampAuthority>,
     /// The rules, in the order of the text.
     pub rules: Vec<Rule>,
     /// The exceptions, in the order of the text.
@@ -185,7 +187,9 @@ pub const WAIVABLE: &[Code] = &[
     Code::KeyExpired,
     Code::KeyNotYetValid,
     Code::ReferenceMissing,
+    Code::SignatureExpired,
     Code::ThresholdNotMet,
+    Code::TimestampMissing,
     Code::Unsigned,
     Code::UntrustedKey,
 ];
@@ -253,7 +257,8 @@ impl TrustPolicy {
         Self {
             name: COMMAND_LINE.to_owned(),
             digest: Digest::of(text.as_bytes()),
-            authorities: vec![Authority { name: COMMAND_LINE_AUTHORITY.to_owned(), keys: trusted }],
+            authorities: vec![Authority { name: COMMAND_LINE_AUTHORITY.to_owned(), keys: trusted, timestamps: 0 }],
+            timestamp_authorities: Vec::new(),
             rules: vec![rule],
             exceptions: Vec::new(),
             mirrors: Mirrors::default(),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::verify::PublicKey;
+use crate::verify::{CertificateChain, PublicKey};
 
 /// A public key with the dates between which it is believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,4 +56,34 @@ pub struct Authority {
     pub name: String,
     /// Its keys; at least one, none of them also another authority's.
     pub keys: Vec<TrustedKey>,
+    /// How many distinct timestamp authorities must vouch for the time of each of its signatures.
+    pub timestamps: usize,
+}
+
+/// Somebody whose word about time is believed. It counts once, however many chains it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimestampAuthority {
+    /// Its name, unique in its document.
+    pub name: String,
+    /// Its certificates, now and earlier; at least one chain.
+    pub chains: Vec<TrustedChain>,
+}
+
+/// A chain of certificates with the dates between which its timestamps are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedChain {
+    /// The certificates.
+    pub chain: CertificateChain,
+    /// Timestamps from here on are believed.
+    pub from: Option<Timestamp>,
+    /// Timestamps from here on are not believed.
+    pub until: Option<Timestamp>,
+}
+
+impl TrustedChain {
+    /// Whether a timestamp of this time is believed, by the chain's own window.
+    #[must_use]
+    pub fn covers(&self, time: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= time) && self.until.is_none_or(|until| time < until)
+    }
 }

@@ -11,7 +11,9 @@ use crate::image::Digest;
 use crate::limits;
 use crate::reason::Code;
 use crate::trust::{Applicable, AuthorityIndex, TrustedKey};
-use crate::verify::{Authenticated, Expectation, KeyId, Rejection, VerifiedSignature, authenticate, judge};
+use crate::verify::{
+    Authenticated, Expectation, KeyId, Rejection, VerifiedSignature, authenticate, judge, trusted_time,
+};
 
 /// Most keys that are tried on a signature that names a key which nobody trusts.
 const MAX_TRIES_AGAINST_HINT: usize = 64;
@@ -43,6 +45,7 @@ pub(super) fn assess(
     let asked = rule.rule.require.authorities();
     let mut assessment = Assessment { rejections: evidence.rejections().to_vec(), ..Assessment::default() };
     let mut checks_left = limits::MAX_SIGNATURE_CHECKS;
+    let mut times_left = limits::MAX_TIMESTAMP_CHECKS;
     // Signatures that name a trusted key cost one check each; they go first, so that others cannot use up the budget.
     let names_trusted_key =
         |found: &&FoundSignature| found.signature.key_hint().is_some_and(|hint| rule.policy.key(&hint).is_some());
@@ -50,11 +53,14 @@ pub(super) fn assess(
     for found in hinted.into_iter().chain(others) {
         match speaker(rule, &asked, found, &mut checks_left) {
             Ok(speaker) => {
-                let name = rule.policy.authority(speaker.authority).map_or("", |authority| authority.name.as_str());
-                let judged = judge(found.artifact, name, &speaker.facts, &speaker.key.window, &expectation, now);
-                match judged {
+                let known = rule.policy.authority(speaker.authority);
+                let (name, required) = known.map_or(("", 0), |known| (known.name.as_str(), known.timestamps));
+                let authorities = &rule.policy.timestamp_authorities;
+                let time = trusted_time(&found.signature, authorities, required, &found.memo, now, &mut times_left);
+                let window = &speaker.key.window;
+                match judge(found.artifact, name, &speaker.facts, window, &time, &expectation, now) {
                     Ok(signature) => assessment.verified.entry(speaker.authority).or_default().push(signature),
-                    Err(rejection) => assessment.rejections.push(rejection),
+                    Err(rejections) => assessment.rejections.extend(rejections),
                 }
             }
             Err(rejection) => assessment.rejections.push(rejection),

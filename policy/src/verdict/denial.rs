@@ -9,7 +9,7 @@ use crate::trust::{Applicable, AuthorityIndex};
 
 /// Codes from the most to the least telling. What contradicts comes before what is missing, so that an exception for
 /// an absence is never mistaken for one of a contradiction.
-const ORDER: [Code; 15] = [
+const ORDER: [Code; 18] = [
     Code::KeyCompromised,
     Code::KeyRevoked,
     Code::DigestMismatch,
@@ -17,10 +17,13 @@ const ORDER: [Code; 15] = [
     Code::ReferenceMissing,
     Code::AnnotationMismatch,
     Code::KeyExpired,
+    Code::SignatureExpired,
     Code::KeyNotYetValid,
     Code::SignatureInvalid,
     Code::PayloadTypeMismatch,
     Code::PredicateTypeMismatch,
+    Code::TimestampUntrusted,
+    Code::TimestampMissing,
     Code::UntrustedKey,
     Code::LimitExceeded,
     Code::Malformed,

@@ -51,6 +51,7 @@ impl Authenticated {
 #[derive(Debug, Default)]
 pub struct AuthenticationMemo {
     facts: Mutex<BTreeMap<KeyId, Option<Arc<Authenticated>>>>,
+    pub(super) timestamps: super::timestamp::TimestampMemo,
 }
 
 impl AuthenticationMemo {

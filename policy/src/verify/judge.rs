@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::rejection::quoted;
-use super::{Authenticated, KeyId, Rejection};
+use super::{Authenticated, KeyId, Rejection, TimeEvidence, VerifiedTime};
 use crate::image::{Digest, ImageReference, PinnedImage, Repository, Tag};
 use crate::reason::Code;
 use crate::signature::{ClaimFault, ClaimedImage, Format};
-use crate::trust::{KeyWindow, ReferenceBinding, TrustEarlier};
+use crate::trust::{KeyWindow, ReferenceBinding, TrustEarlier, WAIVABLE};
 
 /// What a signature must be about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,9 @@ pub struct VerifiedSignature {
     authority: String,
     name: Option<String>,
     annotations: BTreeMap<String, String>,
+    time: Option<VerifiedTime>,
+    expires: Option<Timestamp>,
+    carried_timestamps: usize,
 }
 
 impl VerifiedSignature {
@@ -106,20 +109,40 @@ impl VerifiedSignature {
     pub fn annotations(&self) -> &BTreeMap<String, String> {
         &self.annotations
     }
+
+    /// The time by which it existed, where trusted timestamp authorities vouch for one.
+    #[must_use]
+    pub fn time(&self) -> Option<&VerifiedTime> {
+        self.time.as_ref()
+    }
+
+    /// When it ends by its own word.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+
+    /// How many timestamps it carries, trusted or not: to know what is attached already, never to trust.
+    #[must_use]
+    pub fn carried_timestamps(&self) -> usize {
+        self.carried_timestamps
+    }
 }
 
 /// Judges one authenticated signature of `authority`.
 ///
 /// # Errors
-/// The [`Rejection`] with the first reason for which it does not count.
+/// Why it does not count; never empty. What contradicts stands alone. What an exception could waive, an absence or a
+/// date, is listed in full: an exception for one of them must not hide another.
 pub fn judge(
     artifact: Digest,
     authority: &str,
     facts: &Authenticated,
     window: &KeyWindow,
+    time: &TimeEvidence,
     expectation: &Expectation<'_>,
     now: Timestamp,
-) -> Result<VerifiedSignature, Rejection> {
+) -> Result<VerifiedSignature, Vec<Rejection>> {
     let reject = |(code, message): (Code, String)| Rejection {
         artifact,
         format: Some(facts.format()),
@@ -127,13 +150,26 @@ pub fn judge(
         message,
         authority: Some(authority.to_owned()),
     };
-    // No time of this version is trusted: log entries and timestamps are not read yet.
-    check_window(window, facts.key(), None, now).map_err(reject)?;
-    let claims = facts.claims().map_err(|fault| reject(claim_fault(fault)))?;
+    let mut waivable = Vec::new();
+    let mut contradicts = |refusal: Refusal| {
+        if WAIVABLE.contains(&refusal.0) {
+            waivable.push(reject(refusal));
+            Ok(())
+        } else {
+            Err(vec![reject(refusal)])
+        }
+    };
+    check_window(window, facts.key(), time, now).or_else(&mut contradicts)?;
+    let claims = facts.claims().map_err(|fault| vec![reject(claim_fault(fault))])?;
     let image = claims.images.iter().find(|image| image.digests.contains(&expectation.digest));
-    let image = image.ok_or_else(|| reject(other_image(&claims.images, expectation.digest)))?;
-    check_name(image, expectation).map_err(reject)?;
-    check_annotations(image, expectation).map_err(reject)?;
+    let image = image.ok_or_else(|| vec![reject(other_image(&claims.images, expectation.digest))])?;
+    check_name(image, expectation).or_else(&mut contradicts)?;
+    check_annotations(image, expectation).or_else(&mut contradicts)?;
+    check_expiry(claims.expires, now).or_else(&mut contradicts)?;
+    time.check().or_else(&mut contradicts)?;
+    if !waivable.is_empty() {
+        return Err(waivable);
+    }
     Ok(VerifiedSignature {
         artifact,
         format: facts.format(),
@@ -141,7 +177,21 @@ pub fn judge(
         authority: authority.to_owned(),
         name: image.name.clone(),
         annotations: image.annotations.clone(),
+        time: time.verified().cloned(),
+        expires: claims.expires,
+        carried_timestamps: time.carried(),
     })
+}
+
+/// What was signed may say itself when it ends (Notary Project signature specification, "Expiry": a signature is
+/// refused from that time on). The end is exclusive and judged at `now`: a trusted time does not prolong it.
+fn check_expiry(expires: Option<Timestamp>, now: Timestamp) -> Result<(), Refusal> {
+    match expires {
+        Some(expires) if now >= expires => {
+            Err((Code::SignatureExpired, format!("the signature says itself that it ended on {expires}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 type Refusal = (Code, String);
@@ -149,7 +199,8 @@ type Refusal = (Code, String);
 /// Whether a key is believed now for a signature whose trusted time is `signed_at`.
 ///
 /// Without a trusted time, a signature may have been made at any moment up to now: it is then as good as one made now.
-fn check_window(window: &KeyWindow, key: KeyId, signed_at: Option<Timestamp>, now: Timestamp) -> Result<(), Refusal> {
+fn check_window(window: &KeyWindow, key: KeyId, time: &TimeEvidence, now: Timestamp) -> Result<(), Refusal> {
+    let signed_at = time.verified().map(VerifiedTime::time);
     if let Some(compromise) = &window.compromised {
         let earlier = signed_at.is_some_and(|signed_at| signed_at < compromise.since);
         if compromise.trust_earlier == TrustEarlier::Never || !earlier {
@@ -171,8 +222,11 @@ fn check_window(window: &KeyWindow, key: KeyId, signed_at: Option<Timestamp>, no
     if let Some(until) = window.sign_until
         && made >= until
     {
-        let unproven =
-            if signed_at.is_none() { ", and no trusted time proves that this signature is older" } else { "" };
+        let unproven = match (signed_at, time.problem()) {
+            (Some(signed_at), _) => format!(", and this signature is first seen at {signed_at}"),
+            (None, None) => ", and no trusted time proves that this signature is older".to_owned(),
+            (None, Some(problem)) => format!(", and no trusted time proves that this signature is older: {problem}"),
+        };
         return Err((Code::KeyExpired, format!("key `{key}` signed until {until}{unproven}")));
     }
     Ok(())
@@ -267,7 +321,7 @@ mod tests {
 
     fn window_code(window: &KeyWindow, signed_at: Option<&str>, now: &str) -> Option<Code> {
         let key = KeyId::of_spki(b"key");
-        check_window(window, key, signed_at.map(at), at(now)).err().map(|(code, _)| code)
+        check_window(window, key, &TimeEvidence::at(signed_at.map(at)), at(now)).err().map(|(code, _)| code)
     }
 
     #[test]

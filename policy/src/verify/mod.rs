@@ -7,11 +7,13 @@ mod authenticate;
 mod judge;
 mod key;
 mod rejection;
+mod timestamp;
 
 pub use authenticate::{Authenticated, AuthenticationMemo, authenticate};
 pub use judge::{Expectation, VerifiedSignature, judge};
 pub use key::{KeyError, KeyId, PublicKey};
 pub use rejection::Rejection;
+pub use timestamp::{CertificateChain, ChainError, TimeEvidence, VerifiedTime, check_timestamp_answer, trusted_time};
 
 use crate::image::PinnedImage;
 use crate::reason::Code;
@@ -70,6 +72,9 @@ pub fn check_before_attaching(
     let facts = authenticate(&signature, key, &AuthenticationMemo::new())
         .ok_or_else(|| rejected(Code::SignatureInvalid, "the new signature does not verify".to_owned()))?;
     let expectation = Expectation::of_image(image);
-    judge(artifact, "the signer", &facts, &KeyWindow::UNBOUNDED, &expectation, now)?;
+    let judged = judge(artifact, "the signer", &facts, &KeyWindow::UNBOUNDED, &TimeEvidence::NONE, &expectation, now);
+    if let Some(rejection) = judged.err().and_then(|rejections| rejections.into_iter().next()) {
+        return Err(rejection);
+    }
     Ok(AttachableSignature { image: image.clone(), key: key.id(), encoded })
 }

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod attacks;
+mod authority;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
@@ -12,3 +13,4 @@ mod mutants;
 mod reference;
 #[cfg(test)]
 mod support;
+mod timestamps;

@@ -1,7 +1,7 @@
 //! Verdicts: the same shape as the service's `POST /v1/verdicts`, with a version.
 
 use hallmark_policy::verdict::{Grounds, RuleVerdict, Verdict};
-use hallmark_policy::verify::{Rejection, VerifiedSignature};
+use hallmark_policy::verify::{Rejection, VerifiedSignature, VerifiedTime};
 use hallmark_policy::{Outcome, Timestamp};
 use serde::Serialize;
 
@@ -64,6 +64,14 @@ pub(super) struct ProofReport {
     name: Option<String>,
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     annotations: std::collections::BTreeMap<String, String>,
+    /// When trusted timestamp authorities saw it, and which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    timestamped_by: Vec<String>,
+    /// When it ends by its own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize)]
@@ -226,6 +234,9 @@ impl ProofReport {
             artifact: signature.artifact().to_string(),
             name: signature.name().map(str::to_owned),
             annotations: signature.annotations().clone(),
+            signed_at: signature.time().map(VerifiedTime::time),
+            timestamped_by: signature.time().map(|time| time.vouchers().to_vec()).unwrap_or_default(),
+            expires: signature.expires(),
         }
     }
 
@@ -235,7 +246,10 @@ impl ProofReport {
         let annotations = if annotations.is_empty() { String::new() } else { format!(" [{}]", annotations.join(", ")) };
         // Keys of the command line speak for nobody but themselves.
         let authority = if self.authority == "key" { String::new() } else { format!("{}, ", self.authority) };
-        format!("by {authority}key {} ({}){annotations}", self.key_id, self.format)
+        let time = self.signed_at.map(|time| format!(", seen at {time} by {}", self.timestamped_by.join(", ")));
+        let expires = self.expires.map(|expires| format!(", until {expires}"));
+        let (time, expires) = (time.unwrap_or_default(), expires.unwrap_or_default());
+        format!("by {authority}key {} ({}){annotations}{time}{expires}", self.key_id, self.format)
     }
 
     pub(super) fn artifact(&self) -> &str {

@@ -67,6 +67,8 @@ impl From<&VerifiedSignature> for Proof {
             format: signature.format().as_str().to_owned(),
             key_id: Some(signature.key().to_string()),
             artifact: Some(signature.artifact().to_string()),
+            signed_at: signature.time().map(|time| time.time().to_string()),
+            timestamped_by: signature.time().map(|time| time.vouchers().to_vec()).unwrap_or_default(),
         }
     }
 }

@@ -96,6 +96,12 @@ pub struct Proof {
     /// The digest of the manifest that carries the signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,
+    /// When trusted timestamp authorities had seen the signature (RFC 3339), where they vouch for a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_at: Option<String>,
+    /// Those timestamp authorities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timestamped_by: Vec<String>,
 }
 
 /// An exception of a trust policy that was used.

@@ -56,7 +56,7 @@ pub(super) fn compile(
         }
         refuse_unsupported(&entry.value, &path, checks);
         let keys = compile_keys(entry, AuthorityIndex(index), &path, keys, files, checks);
-        authorities.push(Authority { name: name.value.clone(), keys });
+        authorities.push(Authority { name: name.value.clone(), keys, timestamps: 0 });
     }
     authorities
 }
@@ -71,11 +71,6 @@ fn refuse_unsupported(entry: &AuthorityEntry, path: &str, checks: &mut Checks<'_
             ("`keyless` is not supported in this version".to_owned(), "use `keys`")
         };
         checks.refuse(keyless.position, format!("{path}.keyless"), Problem::NotSupported, message, hint);
-    }
-    if let Some(evidence) = &entry.evidence {
-        let message = "`evidence` is not supported in this version: no log or timestamp authority is asked";
-        let hint = "leave it out, and bound the life of keys with `sign` and `acceptUntil`";
-        checks.refuse(evidence.position, format!("{path}.evidence"), Problem::NotSupported, message, hint);
     }
 }
 
@@ -130,16 +125,8 @@ fn compile_key(
     files: Files<'_>,
     checks: &mut Checks<'_>,
 ) -> Option<PublicKey> {
-    let (position, bytes) = match (&source.value.file, &source.value.pem) {
-        (Some(file), None) => (file.position, load(file, path, keys, files, checks)?),
-        (None, Some(pem)) => (pem.position, pem.value.clone().into_bytes()),
-        _ => {
-            let message = "a public key is exactly one of `file` and `pem`";
-            let hint = "write `publicKey: {file: release.pub}`, or the key itself under `pem: |`";
-            checks.refuse(source.position, path, Problem::InvalidValue, message, hint);
-            return None;
-        }
-    };
+    let hint = "write `publicKey: {file: release.pub}`, or the key itself under `pem: |`";
+    let (position, bytes) = bytes_of(source, path, ("a public key", hint), keys, files, checks)?;
     match PublicKey::parse(&bytes) {
         Ok(key) => Some(key),
         Err(error) => {
@@ -149,6 +136,26 @@ fn compile_key(
                 _ => "write a public key in PEM (`-----BEGIN PUBLIC KEY-----`) or DER",
             };
             checks.refuse(position, path, Problem::KeyUnusable, error.to_string(), hint);
+            None
+        }
+    }
+}
+
+/// The bytes of a `file`, or the text of a `pem`, and where that is written.
+pub(super) fn bytes_of(
+    source: &Placed<KeySource>,
+    path: &str,
+    (what, hint): (&str, &str),
+    keys: &mut Keys,
+    files: Files<'_>,
+    checks: &mut Checks<'_>,
+) -> Option<(Position, Vec<u8>)> {
+    match (&source.value.file, &source.value.pem) {
+        (Some(file), None) => Some((file.position, load(file, path, keys, files, checks)?)),
+        (None, Some(pem)) => Some((pem.position, pem.value.clone().into_bytes())),
+        _ => {
+            let message = format!("{what} is exactly one of `file` and `pem`");
+            checks.refuse(source.position, path, Problem::InvalidValue, message, hint);
             None
         }
     }

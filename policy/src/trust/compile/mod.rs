@@ -3,6 +3,7 @@
 mod authorities;
 mod exceptions;
 mod rules;
+mod timestamps;
 
 use std::collections::HashMap;
 
@@ -28,6 +29,9 @@ pub(super) fn compile(document: &Document, files: Files<'_>) -> Result<TrustPoli
     checks.name(&content.metadata.name, "metadata.name");
     let mut keys = Keys::default();
     let authorities = authorities::compile(&spec.authorities, &mut keys, files, &mut checks);
+    let times = timestamps::compile(&spec.timestamp_authorities, &mut keys, files, &mut checks);
+    let authorities =
+        timestamps::required(&spec.authorities, authorities, spec.timestamp_authorities.len(), &mut checks);
     let rules = rules::compile(spec, &mut checks);
     if spec.rules.is_empty() && spec.default.is_none() {
         let hint = "write rules, or say what becomes of every image: `default: deny`";
@@ -50,6 +54,7 @@ pub(super) fn compile(document: &Document, files: Files<'_>) -> Result<TrustPoli
         name: content.metadata.name.value.clone(),
         digest: Digest::of(&[document.text.as_bytes(), &keys.loaded].concat()),
         authorities,
+        timestamp_authorities: times,
         index: RuleIndex::new(&rules),
         rules,
         exceptions,

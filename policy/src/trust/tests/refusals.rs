@@ -85,7 +85,7 @@ fn must_not_load_an_empty_or_foreign_text() {
 fn must_not_spend_more_than_its_budget_on_a_bomb() {
     let started = std::time::Instant::now();
     let mut bomb =
-        format!("{HEAD}  authorities:\n    - name: a\n      evidence:\n        a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+        format!("{HEAD}  authorities:\n    - name: a\n      keyless:\n        a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
     for level in 1..9 {
         let alias = format!("*a{}", level - 1);
         bomb += &format!("        a{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(","));
@@ -217,7 +217,7 @@ fn must_not_ignore_what_is_not_supported() {
     let keyless = authority("keyless: [{issuer: x}]");
     check(&keyless, (5, 36), "spec.authorities[0].keyless", NotSupported, "not supported in this version");
     let evidence = authority("keys: [{publicKey: {file: 1.pub}}], evidence: {logs: 1, timestamps: 0}");
-    check(&evidence, (5, 73), "spec.authorities[0].evidence", NotSupported, "not supported in this version");
+    check(&evidence, (5, 80), "spec.authorities[0].evidence.logs", NotSupported, "not supported in this version");
     let rule = |extra: &str| with_spec(&format!("rules: [{{name: r, images: [r.io/x], require: a, {extra}}}]"));
     check(&rule("platforms: every-child"), (5, 62), "spec.rules[0].platforms", NotSupported, "platforms");
     check(&rule("platforms: [linux/amd64]"), (5, 62), "spec.rules[0].platforms", NotSupported, "platforms");
