@@ -133,7 +133,7 @@ codes! {
         "sign with a tool that writes the image's name, such as `hallmark sign`, or use `reference: any`";
     /// What was signed says itself that the signature has ended.
     SignatureExpired = "signature-expired", Deny, 12,
-        "sign the image again; `hallmark sign --expires` says for how long";
+        "sign the image again";
     /// A signature names a trusted key, and that key does not verify it.
     SignatureInvalid = "signature-invalid", Deny, 12,
         "the signature or the image's statement was altered; sign again and find out who changed it";
@@ -145,7 +145,7 @@ codes! {
         "have the missing authorities sign the image as well";
     /// Fewer timestamp authorities vouch for the signature's time than its authority needs, and it carries no more.
     TimestampMissing = "timestamp-missing", Deny, 12,
-        "sign again with `--timestamp-url URL`, once for each timestamp authority that is needed";
+        "sign again with a tool that puts a timestamp of each authority that is needed into the bundle";
     /// The signature carries timestamps, and too few of them are of timestamp authorities that are trusted.
     TimestampUntrusted = "timestamp-untrusted", Deny, 12,
         "sign again with a timestamp of an authority in `timestampAuthorities`, or add the whole chain of this one there";

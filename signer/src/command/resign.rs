@@ -255,7 +255,8 @@ fn statements(image: &PinnedImage, from: KeyId, known: &[VerifiedSignature]) -> 
     let mut statements: Vec<(Format, Statement)> = Vec::new();
     for signature in known.iter().filter(|signature| signature.key() == from) {
         let name = signature.name().map_or_else(|| image.repository.to_string(), str::to_owned);
-        let statement = Statement { image: image.clone(), name, annotations: signature.annotations().clone() };
+        let (annotations, expires) = (signature.annotations().clone(), signature.expires());
+        let statement = Statement { image: image.clone(), name, annotations, expires };
         let entry = (signature.format(), statement);
         if !statements.contains(&entry) {
             statements.push(entry);

@@ -76,6 +76,7 @@ impl Attacher {
                 && known.format() == format
                 && known.name() == Some(&statement.name)
                 && *known.annotations() == statement.annotations
+                && known.expires() == statement.expires
         };
         if let Some(known) = known.iter().find(same) {
             report.status = Status::AlreadySigned;

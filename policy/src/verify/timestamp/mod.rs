@@ -101,10 +101,13 @@ impl TimeEvidence {
     }
 }
 
+/// What one timestamp says under one chain, or why it says nothing.
+type Fact = Arc<Result<Timestamp, String>>;
+
 /// Facts about the timestamps of one signature: they follow from its bytes and a chain, whatever the time is.
 #[derive(Debug, Default)]
 pub(super) struct TimestampMemo {
-    facts: Mutex<BTreeMap<(Digest, usize), Arc<Result<Timestamp, String>>>>,
+    facts: Mutex<BTreeMap<(Digest, usize), Fact>>,
 }
 
 /// What the timestamps of a signature that a key has verified come to, by a document's authorities.
@@ -199,13 +202,7 @@ pub fn check_timestamp_answer(
 }
 
 impl TimestampMemo {
-    fn fact(
-        &self,
-        chain: &CertificateChain,
-        place: usize,
-        response: &[u8],
-        signed: &[u8],
-    ) -> Arc<Result<Timestamp, String>> {
+    fn fact(&self, chain: &CertificateChain, place: usize, response: &[u8], signed: &[u8]) -> Fact {
         let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fact) = facts.get(&(chain.id(), place)) {
             return Arc::clone(fact);

@@ -69,6 +69,8 @@ impl Fake {
             format: "sigstore-bundle".into(),
             key_id: Some("00".repeat(32)),
             artifact: Some(Digest::of(b"artifact").to_string()),
+            signed_at: None,
+            timestamped_by: Vec::new(),
         };
         ImageVerdict {
             pinned: Some(question.image.pin(Digest::of(b"image")).to_string()),
