@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
 mod authority;
 #[cfg(test)]
 mod bounds;
@@ -13,4 +14,5 @@ mod mutants;
 mod reference;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
 mod timestamps;
