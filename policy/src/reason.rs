@@ -164,6 +164,9 @@ codes! {
     /// The time allowed for the verdict ran out before all was looked at.
     DeadlineExceeded = "deadline-exceeded", Undetermined, 20,
         "ask again: what was fetched so far is kept; allow more time if it happens often";
+    /// A host's address may not be dialled: private, or this machine's, and not configured so.
+    RegistryAddressRefused = "registry-address-refused", Undetermined, 20,
+        "check what the host's name resolves to; if it is right, set `addresses` for the host in `registry.hosts`";
     /// The registry contradicts itself: what it lists is not there, or it answers what no registry may answer.
     RegistryInconsistent = "registry-inconsistent", Undetermined, 20,
         "ask again; if it stays so, push the image's signatures again or ask the registry's operator";

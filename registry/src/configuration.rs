@@ -56,6 +56,20 @@ pub struct HostConfiguration {
     /// Hosts (with their port) of token services that may be given this registry's credentials. Without an entry,
     /// only the registry's own host may, and the known token services of Docker Hub and GitLab.com.
     pub token_hosts: Vec<String>,
+    /// Which addresses may be dialled for it. Without: public and private ones for a host that a reference names or
+    /// that has an entry; public ones for every other host, that is, one that only a registry names.
+    pub addresses: Option<Addresses>,
+}
+
+/// Which addresses may be dialled for a host, whatever its name resolves to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addresses {
+    /// Public addresses.
+    Public,
+    /// Also those of private networks (RFC 1918, RFC 6598, RFC 4193).
+    Private,
+    /// Also this machine's, its link's, and those of metadata services, which give credentials to whoever asks.
+    DangerLocal,
 }
 
 /// Why a configuration cannot be used.

@@ -1,6 +1,6 @@
-//! A registry's host as it is dialled, and which addresses nobody but the configuration may send us to.
+//! A registry's host as it is dialled.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use hallmark_policy::image::Repository;
 use url::{Host, Url};
@@ -18,7 +18,7 @@ pub(crate) struct Endpoint {
     pub(crate) name: String,
     /// `https://host/`, or `http://host/`.
     pub(crate) base: Url,
-    /// The host is itself an address that only the configuration may send us to.
+    /// The host is this machine, by a name or an address that says so.
     pub(crate) is_local: bool,
     token_hosts: Vec<String>,
 }
@@ -37,8 +37,7 @@ impl Endpoint {
         let known = KNOWN_TOKEN_HOSTS.iter().filter(|(registry, _)| *registry == name);
         let mut token_hosts: Vec<String> = known.map(|(_, host)| (*host).to_owned()).collect();
         token_hosts.extend(configuration.into_iter().flat_map(|host| host.token_hosts.iter().cloned()));
-        let is_local = is_loopback || literal_address(&base).is_some_and(is_forbidden);
-        Some(Self { name: name.to_owned(), base, is_local, token_hosts })
+        Some(Self { name: name.to_owned(), base, is_local: is_loopback, token_hosts })
     }
 
     /// Whether plain HTTP is spoken to this host.
@@ -60,7 +59,12 @@ impl Endpoint {
 
     /// Whether a token service may be given this registry's credentials.
     pub(crate) fn may_send_credentials_to(&self, realm: &Url) -> bool {
-        self.is_origin_of(realm) || self.token_hosts.iter().any(|host| *host == authority(realm))
+        self.is_origin_of(realm) || self.names_token_host(realm)
+    }
+
+    /// Whether the configuration, or the documentation of a public registry, gives this host as its token service.
+    pub(crate) fn names_token_host(&self, url: &Url) -> bool {
+        self.token_hosts.iter().any(|host| *host == authority(url))
     }
 }
 
@@ -95,46 +99,6 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
-}
-
-/// Addresses where what a registry names (a redirect's target, a token service) must not lead: this machine, its
-/// link, and the metadata services of clouds.
-pub(crate) fn is_forbidden(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_forbidden_v4(address),
-        IpAddr::V6(address) => is_forbidden_v6(address),
-    }
-}
-
-fn is_forbidden_v4(address: Ipv4Addr) -> bool {
-    // Alibaba Cloud's and Oracle Cloud's metadata services lie outside the link-local range.
-    const METADATA: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
-    address.is_loopback()
-        || address.is_link_local()
-        || address.is_unspecified()
-        || address.is_broadcast()
-        || address.is_multicast()
-        || address.octets().starts_with(&[0])
-        || METADATA.contains(&address)
-}
-
-fn is_forbidden_v6(address: Ipv6Addr) -> bool {
-    // The metadata service of Amazon EC2.
-    const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
-    // IPv4 addresses carried in IPv6: mapped, compatible, and through the well-known NAT64 prefix.
-    let carried = match address.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-            Some(Ipv4Addr::new(a, b, c, d))
-        }
-        _ => None,
-    };
-    address.is_loopback()
-        || address.is_unspecified()
-        || address.is_multicast()
-        || address.is_unicast_link_local()
-        || address == METADATA
-        || carried.is_some_and(is_forbidden_v4)
 }
 
 #[cfg(test)]
@@ -180,33 +144,5 @@ mod tests {
         }
         let hub = Endpoint::new("docker.io", None).unwrap();
         assert!(hub.may_send_credentials_to(&Url::parse("https://auth.docker.io/token").unwrap()));
-    }
-
-    #[test]
-    fn must_not_be_sent_to_this_machine_its_link_or_a_metadata_service() {
-        for address in [
-            "127.0.0.1",
-            "127.9.9.9",
-            "0.0.0.0",
-            "0.1.2.3",
-            "169.254.169.254",
-            "100.100.100.200",
-            "192.0.0.192",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::1",
-            "::",
-            "fe80::1",
-            "fd00:ec2::254",
-            "::ffff:127.0.0.1",
-            "::ffff:169.254.169.254",
-            "::127.0.0.1",
-            "64:ff9b::7f00:1",
-        ] {
-            assert!(is_forbidden(address.parse().unwrap()), "{address}");
-        }
-        for address in ["10.0.0.1", "192.168.1.1", "8.8.8.8", "100.64.0.1", "2001:db8::1", "fd00::1"] {
-            assert!(!is_forbidden(address.parse().unwrap()), "{address}");
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! be whether it was found, is provably absent, or is unknown. [`Registry::attach`] writes signatures, and
 //! takes only such as were verified. Nothing here decides what a signature is worth.
 
+mod address;
 mod attach;
 mod capability;
 mod configuration;
@@ -21,7 +22,7 @@ mod tags;
 mod transport;
 
 pub use attach::{AttachError, Attached};
-pub use configuration::{Clock, Configuration, ConfigurationError, HostConfiguration};
+pub use configuration::{Addresses, Clock, Configuration, ConfigurationError, HostConfiguration};
 pub use credentials::{CredentialError, CredentialSource};
 pub use push::{PushError, PushedManifest};
 pub use read::FetchedManifest;

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Client, ClientBuilder};
 use url::Url;
 
 use super::Failure;
+use crate::address::{Reach, Refused};
 use crate::configuration::{Configuration, ConfigurationError, HostConfiguration, normal_host};
-use crate::endpoint::{Endpoint, authority, is_forbidden, is_loopback};
+use crate::endpoint::{Endpoint, authority, is_loopback, literal_address};
 use crate::quote::quote_error;
 
 /// Connections are kept longer than the pauses between admission requests usually are.
@@ -23,52 +28,135 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const USER_AGENT: &str = concat!("hallmark/", env!("CARGO_PKG_VERSION"));
 
 type Made = OnceLock<Result<Client, String>>;
+/// How names become addresses.
+type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// The HTTP clients.
 pub(super) struct Clients {
     connect_timeout: Duration,
-    /// Hosts with certificates of their own, by the host as it is dialled.
-    configured: BTreeMap<String, Client>,
-    /// For plain HTTP to this machine: neither a proxy nor certificates.
+    lookup: Lookup,
+    /// The proxies of the environment.
+    proxies: Matcher,
+    /// Hosts with an entry in the configuration, by the host as it is dialled.
+    configured: BTreeMap<String, Configured>,
+    /// For what a registry names: redirects, token services.
+    public: Made,
+    /// For registries.
+    private: Made,
+    /// For this machine.
     loopback: Made,
-    /// For registries: the system's certificates and proxies.
-    registry: Made,
-    /// For what a registry names (redirects, token services): as above, and never to a forbidden address.
-    guarded: Made,
+    /// For plain HTTP to this machine: no certificates are read.
+    plain_loopback: Made,
+    /// For what goes through a proxy, which resolves for itself.
+    proxied: Made,
+}
+
+/// The clients of a host with an entry in the configuration.
+struct Configured {
+    settings: HostConfiguration,
+    reach: Reach,
+    direct: Client,
+    proxied: Made,
 }
 
 impl Clients {
     pub(super) fn new(configuration: &Configuration) -> Result<Self, ConfigurationError> {
+        Self::with(configuration, Arc::new(|name| system_lookup(name).boxed()), Matcher::from_env())
+    }
+
+    fn with(configuration: &Configuration, lookup: Lookup, proxies: Matcher) -> Result<Self, ConfigurationError> {
+        let connect_timeout = configuration.connect_timeout;
         let mut configured = BTreeMap::new();
         for (host, settings) in &configuration.hosts {
             let name = normal_host(host)?;
             let Some(endpoint) = Endpoint::new(&name, Some(settings)) else {
                 return Err(ConfigurationError::Host { host: host.clone() });
             };
-            if let Some(client) = configured_client(host, settings, configuration.connect_timeout)? {
-                configured.insert(authority(&endpoint.base), client);
-            }
+            let by_name = if endpoint.is_local { Reach::Loopback } else { Reach::Private };
+            let reach = settings.addresses.map_or(by_name, Reach::from);
+            let problem = |problem: String| ConfigurationError::Certificates { host: host.to_owned(), problem };
+            let direct = trust(direct(connect_timeout, &lookup, reach), settings).map_err(problem)?;
+            let direct = make(direct).map_err(problem)?;
+            let host = Configured { settings: settings.clone(), reach, direct, proxied: OnceLock::new() };
+            configured.insert(authority(&endpoint.base), host);
         }
-        let connect_timeout = configuration.connect_timeout;
-        let (loopback, registry, guarded) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Ok(Self { connect_timeout, configured, loopback, registry, guarded })
+        let (public, private, loopback) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (plain_loopback, proxied) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { connect_timeout, lookup, proxies, configured, public, private, loopback, plain_loopback, proxied })
     }
 
-    /// The client for a request on behalf of a registry.
+    /// The client for a request on behalf of a registry. It connects to no address that the request may not reach.
     pub(super) fn choose(&self, endpoint: &Endpoint, url: &Url) -> Result<&Client, Failure> {
-        if let Some(client) = self.configured.get(&authority(url)) {
-            return Ok(client);
+        let configured = self.configured.get(&authority(url));
+        let reach = match configured {
+            Some(host) => host.reach,
+            None => reach(endpoint, url),
+        };
+        // What is written as an address is never resolved, so that no resolver sees it.
+        if let Some(address) = literal_address(url)
+            && !reach.allows(address)
+        {
+            return Err(Failure::Refused(Refused { host: authority(url), address }));
         }
-        let is_origin = endpoint.is_origin_of(url);
-        let made = if url.scheme() == "http" && is_loopback(url) && endpoint.is_local {
-            self.loopback.get_or_init(|| make(builder(self.connect_timeout).tls_certs_only([]).no_proxy()))
-        } else if is_origin || endpoint.is_local {
-            self.registry.get_or_init(|| make(builder(self.connect_timeout)))
-        } else {
-            self.guarded.get_or_init(|| make(builder(self.connect_timeout).dns_resolver(Guard)))
+        if reach != Reach::Loopback && self.goes_through_proxy(url) {
+            let builder = || self.through_proxy();
+            let made = match configured {
+                Some(host) => host.proxied.get_or_init(|| trust(builder(), &host.settings).and_then(make)),
+                None => self.proxied.get_or_init(|| make(builder())),
+            };
+            return made.as_ref().map_err(|problem| Failure::Setup(problem.clone()));
+        }
+        if let Some(host) = configured {
+            return Ok(&host.direct);
+        }
+        let builder = || direct(self.connect_timeout, &self.lookup, reach);
+        let made = match reach {
+            Reach::Loopback if url.scheme() == "http" => {
+                self.plain_loopback.get_or_init(|| make(builder().tls_certs_only([])))
+            }
+            Reach::Loopback => self.loopback.get_or_init(|| make(builder())),
+            Reach::Private => self.private.get_or_init(|| make(builder())),
+            Reach::Public | Reach::Anywhere => {
+                self.public.get_or_init(|| make(direct(self.connect_timeout, &self.lookup, Reach::Public)))
+            }
         };
         made.as_ref().map_err(|problem| Failure::Setup(problem.clone()))
     }
+
+    fn goes_through_proxy(&self, url: &Url) -> bool {
+        url.as_str().parse().is_ok_and(|url| self.proxies.intercept(&url).is_some())
+    }
+
+    /// For connections to a proxy, and to nothing else: no name but the proxies' own is resolved.
+    fn through_proxy(&self) -> ClientBuilder {
+        let hosts = ["http://a.invalid/", "https://a.invalid/"].into_iter().filter_map(|url| {
+            let proxy = self.proxies.intercept(&url.parse().ok()?)?;
+            proxy.uri().host().map(str::to_owned)
+        });
+        builder(self.connect_timeout)
+            .dns_resolver(ProxyOnly { lookup: Arc::clone(&self.lookup), hosts: hosts.collect() })
+    }
+}
+
+/// How near the addresses of a host without an entry in the configuration may be.
+fn reach(endpoint: &Endpoint, url: &Url) -> Reach {
+    let is_origin = endpoint.is_origin_of(url);
+    if is_loopback(url) && (is_origin || endpoint.is_local) {
+        Reach::Loopback
+    } else if is_origin || endpoint.names_token_host(url) {
+        Reach::Private
+    } else {
+        Reach::Public
+    }
+}
+
+async fn system_lookup(name: String) -> io::Result<Vec<IpAddr>> {
+    Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
+}
+
+/// For connections to the host itself.
+fn direct(connect_timeout: Duration, lookup: &Lookup, reach: Reach) -> ClientBuilder {
+    builder(connect_timeout).no_proxy().dns_resolver(Guard { lookup: Arc::clone(lookup), reach })
 }
 
 fn builder(connect_timeout: Duration) -> ClientBuilder {
@@ -76,6 +164,7 @@ fn builder(connect_timeout: Duration) -> ClientBuilder {
         .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
+        .tls_version_min(reqwest::tls::Version::TLS_1_2)
         .retry(reqwest::retry::never())
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(IDLE)
@@ -87,47 +176,63 @@ fn make(builder: ClientBuilder) -> Result<Client, String> {
     builder.build().map_err(quote_error)
 }
 
-/// A client for a host whose trust differs from the system's; `None` where it does not.
-fn configured_client(
-    host: &str,
-    settings: &HostConfiguration,
-    connect_timeout: Duration,
-) -> Result<Option<Client>, ConfigurationError> {
-    let problem = |problem: String| ConfigurationError::Certificates { host: host.to_owned(), problem };
-    let mut builder = builder(connect_timeout);
-    match &settings.ca_certificates_pem {
-        Some(pem) => {
-            let certificates = Certificate::from_pem_bundle(pem).map_err(|error| problem(quote_error(error)))?;
-            if certificates.is_empty() {
-                return Err(problem("there is none among them".to_owned()));
-            }
-            builder = builder.tls_certs_merge(certificates);
+/// Whom a configured host is believed by.
+fn trust(mut builder: ClientBuilder, settings: &HostConfiguration) -> Result<ClientBuilder, String> {
+    if let Some(pem) = &settings.ca_certificates_pem {
+        let certificates = Certificate::from_pem_bundle(pem).map_err(quote_error)?;
+        if certificates.is_empty() {
+            return Err("there is none among them".to_owned());
         }
-        None if settings.danger_accept_invalid_certificates => {}
-        None => return Ok(None),
+        builder = builder.tls_certs_merge(certificates);
     }
     if settings.danger_accept_invalid_certificates {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    builder.build().map(Some).map_err(|error| problem(quote_error(error)))
+    Ok(builder)
 }
 
-/// Resolves names, and leaves out the addresses where nobody but the configuration may send us.
-struct Guard;
+/// Resolves names, and leaves out the addresses that may not be dialled: what is connected to is what was checked.
+struct Guard {
+    lookup: Lookup,
+    reach: Reach,
+}
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
+        let (host, reach) = (name.as_str().to_owned(), self.reach);
+        let found = (self.lookup)(host.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| !is_forbidden(address.ip())).collect();
-            if allowed.is_empty() {
-                let problem = "it has no address outside this machine, its link and the metadata services";
-                return Err(Box::<dyn Error + Send + Sync>::from(problem));
+            let (allowed, refused): (Vec<_>, Vec<_>) =
+                found.await?.into_iter().partition(|address| reach.allows(*address));
+            if let (true, Some(address)) = (allowed.is_empty(), refused.first()) {
+                return Err(Box::<dyn Error + Send + Sync>::from(Refused { host, address: *address }));
             }
-            let allowed: Addrs = Box::new(allowed.into_iter());
-            Ok(allowed)
+            Ok(with_any_port(allowed))
         })
     }
+}
+
+/// Resolves a proxy's name. Another name would be dialled without the proxy, and without a check.
+struct ProxyOnly {
+    lookup: Lookup,
+    hosts: Vec<String>,
+}
+
+impl Resolve for ProxyOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let is_proxy = self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name.as_str()));
+        let found = is_proxy.then(|| (self.lookup)(name.as_str().to_owned()));
+        Box::pin(async move {
+            match found {
+                Some(found) => Ok(with_any_port(found.await?)),
+                None => Err(Box::<dyn Error + Send + Sync>::from("it is to be reached through a proxy only")),
+            }
+        })
+    }
+}
+
+fn with_any_port(addresses: Vec<IpAddr>) -> Addrs {
+    Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)))
 }
 
 #[cfg(test)]
@@ -145,8 +250,94 @@ mod tests {
         }
     }
 
+    /// What a GET to `host` comes to when every name resolves to `address`; whether the listener there was reached.
+    async fn dial(registry: &str, host: &str, address: &str, configure: fn(&mut HostConfiguration)) -> (String, bool) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut settings = HostConfiguration { plain_http: true, ..HostConfiguration::default() };
+        configure(&mut settings);
+        let mut configuration = Configuration::default();
+        if settings.addresses.is_some() {
+            configuration.hosts.insert(format!("{host}:{port}"), settings);
+        }
+        let address: IpAddr = address.parse().unwrap();
+        let lookup: Lookup = Arc::new(move |_| async move { Ok(vec![address]) }.boxed());
+        let clients = Clients::with(&configuration, lookup, Matcher::builder().build()).unwrap();
+        let plain = HostConfiguration { plain_http: true, ..HostConfiguration::default() };
+        let endpoint = Endpoint::new(&format!("{registry}:{port}"), Some(&plain)).unwrap();
+        let url: Url = format!("http://{host}:{port}/v2/").parse().unwrap();
+        let outcome = match clients.choose(&endpoint, &url) {
+            Err(failure) => format!("{failure:?}"),
+            Ok(client) => {
+                let accept = async { listener.accept().await.map(drop) };
+                let (sent, reached) = tokio::join!(
+                    client.get(url).timeout(Duration::from_secs(2)).send(),
+                    tokio::time::timeout(Duration::from_millis(300), accept),
+                );
+                let error = sent.err().map(|error| format!("{:?}", super::super::http::connection(error)));
+                return (error.unwrap_or_default(), reached.is_ok());
+            }
+        };
+        (outcome, false)
+    }
+
     #[tokio::test]
-    async fn must_not_resolve_a_name_to_this_machine_for_a_registry() {
-        assert!(Guard.resolve("localhost".parse().unwrap()).await.is_err());
+    async fn must_not_dial_a_name_that_resolves_to_this_machine_unless_it_is_configured() {
+        use crate::configuration::Addresses;
+        for host in ["registry.example", "storage.example"] {
+            for configure in [
+                |_: &mut HostConfiguration| {},
+                |host: &mut HostConfiguration| {
+                    host.addresses = Some(Addresses::Private);
+                },
+            ] {
+                let (outcome, reached) = dial("registry.example", host, "127.0.0.1", configure).await;
+                assert!(outcome.starts_with("Refused") && !reached, "{host}: {outcome}");
+            }
+            let configure = |host: &mut HostConfiguration| host.addresses = Some(Addresses::DangerLocal);
+            let (outcome, reached) = dial("registry.example", host, "127.0.0.1", configure).await;
+            assert!(reached, "{host}: {outcome}");
+        }
+        // Its twin that needs no configuration: what is called this machine is this machine, and nothing else is.
+        assert!(dial("localhost", "localhost", "127.0.0.1", |_| {}).await.1);
+        assert!(dial("localhost", "127.0.0.1", "127.0.0.1", |_| {}).await.1);
+        let (outcome, _) = dial("localhost", "localhost", "169.254.169.254", |_| {}).await;
+        assert!(outcome.starts_with("Refused"), "{outcome}");
+    }
+
+    #[tokio::test]
+    async fn must_not_dial_an_address_that_is_written_out_and_was_not_configured() {
+        for (registry, host) in [
+            ("169.254.169.254", "169.254.169.254"),
+            ("registry.example", "10.0.0.1"),
+            ("localhost", "10.0.0.1"),
+            ("localhost", "169.254.169.254"),
+            ("registry.example", "127.0.0.1"),
+        ] {
+            let (outcome, reached) = dial(registry, host, "8.8.8.8", |_| {}).await;
+            assert!(outcome.starts_with("Refused") && !reached, "{host}: {outcome}");
+        }
+    }
+
+    #[test]
+    fn what_a_registry_names_inherits_nothing_from_it() {
+        let settings = HostConfiguration { token_hosts: vec!["tokens.example".to_owned()], ..Default::default() };
+        let endpoint = Endpoint::new("registry.example", Some(&settings)).unwrap();
+        for (url, expected) in [
+            ("https://registry.example/", Reach::Private),
+            ("https://tokens.example/", Reach::Private),
+            ("https://storage.example/", Reach::Public),
+            ("https://registry.example:8443/", Reach::Public),
+        ] {
+            assert_eq!(reach(&endpoint, &url.parse().unwrap()), expected, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn must_not_resolve_anything_but_the_proxy_where_there_is_one() {
+        let lookup: Lookup = Arc::new(|_| async { Ok(vec![IpAddr::from([10, 0, 0, 1])]) }.boxed());
+        let resolver = ProxyOnly { lookup, hosts: vec!["proxy.example".to_owned()] };
+        assert!(resolver.resolve("registry.example".parse().unwrap()).await.is_err());
+        assert!(resolver.resolve("proxy.example".parse().unwrap()).await.is_ok());
     }
 }

@@ -1,5 +1,6 @@
 //! Sends one request and reads its response against a limit.
 
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use ::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
@@ -10,6 +11,7 @@ use futures_util::future::BoxFuture;
 
 use super::clients::Clients;
 use super::{Failure, Request, Response, Transport};
+use crate::address::Refused;
 use crate::configuration::{Configuration, ConfigurationError};
 use crate::quote::quote_error;
 
@@ -111,6 +113,13 @@ async fn read_error_body(response: &mut reqwest::Response) -> Bytes {
     body.freeze()
 }
 
-fn connection(error: reqwest::Error) -> Failure {
+pub(super) fn connection(error: reqwest::Error) -> Failure {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(refused) = inner.downcast_ref::<Refused>() {
+            return Failure::Refused(refused.clone());
+        }
+        source = inner.source();
+    }
     Failure::Connection(quote_error(error))
 }

@@ -26,6 +26,7 @@ use hallmark_policy::evidence::Cause;
 use hallmark_policy::image::Repository;
 use url::Url;
 
+use crate::address::Refused;
 use crate::configuration::{Configuration, ConfigurationError};
 use crate::endpoint::Endpoint;
 
@@ -88,6 +89,8 @@ pub(crate) enum Failure {
     Deadline,
     /// The answer contradicts the request: compressed unasked, a redirect that must not be followed.
     Inconsistent(String),
+    /// The host's address may not be dialled.
+    Refused(Refused),
     /// The request cannot be sent as things are set up.
     Setup(String),
     /// The host asks for less traffic for longer than we can wait.
@@ -108,6 +111,7 @@ impl Failure {
             Self::Connection(problem) => Cause::new(Code::RegistryUnavailable, format!("`{to}`: {problem}")),
             Self::Deadline => Cause::new(Code::DeadlineExceeded, format!("`{to}` had not answered at the deadline")),
             Self::Inconsistent(problem) => Cause::new(Code::RegistryInconsistent, format!("`{to}`: {problem}")),
+            Self::Refused(refused) => Cause::new(Code::RegistryAddressRefused, format!("`{to}`: {refused}")),
             Self::Setup(problem) => Cause::new(Code::RegistryUnavailable, format!("`{to}`: {problem}")),
             Self::Throttled(problem) => Cause::new(Code::RegistryThrottled, format!("`{to}`: {problem}")),
             Self::Timeout => {

@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 use url::Url;
 
 use super::{Failure, Redirects, Request, Response, Transport};
-use crate::endpoint::{is_forbidden, is_loopback, literal_address, same_origin};
+use crate::address::Zone;
+use crate::endpoint::{is_loopback, literal_address, same_origin};
 
 /// Registries redirect once, to their storage; some have a second hop for the region.
 const MAX_REDIRECTS: usize = 3;
@@ -71,7 +72,8 @@ pub(crate) fn check_target(request: &Request, target: &Url) -> Result<(), String
         return Err("it leads to an address with credentials in it".to_owned());
     }
     let endpoint = &request.endpoint;
-    let is_local = is_loopback(target) || literal_address(target).is_some_and(is_forbidden);
+    let is_local =
+        is_loopback(target) || literal_address(target).is_some_and(|address| Zone::of(address) == Zone::Local);
     if is_local && !endpoint.is_local && !endpoint.is_origin_of(target) {
         return Err("it leads to an address of this machine, its link, or a metadata service".to_owned());
     }

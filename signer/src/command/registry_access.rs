@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::ImageReference;
-use hallmark_registry::{Configuration, CredentialSource, HostConfiguration, Registry};
+use hallmark_registry::{Addresses, Configuration, CredentialSource, HostConfiguration, Registry};
 use hallmark_verifier::{EvidenceLimits, Pipeline};
 
 use crate::error::{Exit, Failure};
@@ -33,6 +33,9 @@ pub(super) struct Arguments {
     /// Believe the images' registries by these certificate authorities, too (PEM)
     #[arg(long, value_name = "FILE")]
     registry_ca_cert: Option<PathBuf>,
+    /// Reach this host (with its port) in a private network, although only a registry names it: storage, token services
+    #[arg(long, value_name = "HOST")]
+    registry_private_host: Vec<String>,
     /// Give up on a registry after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -49,11 +52,15 @@ impl Arguments {
             ca_certificates_pem: self.registry_ca_cert.as_deref().map(read_certificates).transpose()?,
             danger_accept_invalid_certificates: self.allow_insecure_registry,
             token_hosts: Vec::new(),
+            addresses: None,
         };
-        let hosts: BTreeMap<_, _> = match host == HostConfiguration::default() {
+        let mut hosts: BTreeMap<_, _> = match host == HostConfiguration::default() {
             true => BTreeMap::new(),
             false => images.iter().map(|image| (image.repository().host().to_owned(), host.clone())).collect(),
         };
+        for private in &self.registry_private_host {
+            hosts.entry(private.clone()).or_default().addresses = Some(Addresses::Private);
+        }
         let credentials = CredentialSource::from_environment()
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
         let configuration = Configuration { hosts, credentials, operation_timeout: self.limit(), ..Default::default() };

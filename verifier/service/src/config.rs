@@ -115,6 +115,20 @@ pub struct RegistryHost {
     pub ca_file: Option<PathBuf>,
     /// Token services that may be given its credentials, beside itself.
     pub token_hosts: Vec<String>,
+    /// Which addresses may be dialled for it; without, public and private ones.
+    pub addresses: Option<Addresses>,
+}
+
+/// Which addresses may be dialled for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Addresses {
+    /// Public addresses.
+    Public,
+    /// Also those of private networks.
+    Private,
+    /// Also this machine's, its link's, and those of metadata services.
+    DangerLocal,
 }
 
 /// Bounds on what comes from outside.
@@ -520,7 +534,7 @@ mod tests {
                 ("HALLMARK_API_TLS_CLIENT_CA_FILE", "ca"),
                 ("HALLMARK_API_TLS_CLIENT_CERTIFICATES", "optional"),
                 ("HALLMARK_LOG_FORMAT", "text"),
-                ("HALLMARK_REGISTRY_HOSTS", "{'r.example:5000': {dangerPlainHttp: true}}"),
+                ("HALLMARK_REGISTRY_HOSTS", "{'r.example:5000': {dangerPlainHttp: true, addresses: dangerLocal}}"),
                 ("HALLMARK_UNRELATED", "x"),
             ],
         )
@@ -530,6 +544,7 @@ mod tests {
         assert_eq!(config.limits.body_timeout, Span::seconds(90));
         assert_eq!(config.log.format, LogFormat::Text);
         assert!(config.registry.hosts["r.example:5000"].danger_plain_http);
+        assert_eq!(config.registry.hosts["r.example:5000"].addresses, Some(Addresses::DangerLocal));
         assert!(!config.api.tls.requires_client_certificates());
     }
 
@@ -547,6 +562,7 @@ mod tests {
             ("api: {tls: {certificateFile: k}}", vec![], "`api.tls.keyFile`"),
             ("api: {tls: {clientCaFile: k}}", vec![], "`api.tls.clientCaFile`"),
             ("api: {listen: 127.0.0.1:8081}", vec![], "`operations.listen`"),
+            ("registry: {hosts: {r.example: {addresses: local}}}", vec![], "dangerLocal"),
             ("reloadEvery: 0s", vec![], "`reloadEvery`"),
             ("", vec![("HALLMARK_API_LISTEN", "nowhere")], "`HALLMARK_API_LISTEN`"),
             ("", vec![("HALLMARK_DANGER_ACCEPT_EXAMPLE_KEYS", "yes")], "`HALLMARK_DANGER_ACCEPT_EXAMPLE_KEYS`"),

@@ -10,7 +10,7 @@ use hallmark_policy::Timestamp;
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::Question;
 use hallmark_registry::{
-    Configuration, ConfigurationError, CredentialError, CredentialSource, HostConfiguration, Registry,
+    Addresses, Configuration, ConfigurationError, CredentialError, CredentialSource, HostConfiguration, Registry,
 };
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
 use hallmark_verifier::{Clock, EvidenceLimits, Pipeline, load_trust};
@@ -94,6 +94,11 @@ fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, Regi
         ca_certificates_pem: settings.ca_file.as_ref().map(read).transpose()?,
         danger_accept_invalid_certificates: settings.danger_accept_invalid_certificates,
         token_hosts: settings.token_hosts.clone(),
+        addresses: settings.addresses.map(|addresses| match addresses {
+            crate::config::Addresses::Public => Addresses::Public,
+            crate::config::Addresses::Private => Addresses::Private,
+            crate::config::Addresses::DangerLocal => Addresses::DangerLocal,
+        }),
     })
 }
 
