@@ -1,19 +1,20 @@
 //! How registries are reached. The defaults are safe: https everywhere but on loopback, system roots, no secrets.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Repository;
 
-use crate::CredentialSource;
+use crate::{ContentCache, CredentialSource};
 
 /// The clock, handed in by whoever starts the program.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// How registries are reached.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Configuration {
     /// What differs for single hosts, by the host as it is written in references (`registry.example.com:5000`).
     pub hosts: BTreeMap<String, HostConfiguration>,
@@ -28,6 +29,18 @@ pub struct Configuration {
     pub operation_timeout: Duration,
     /// Most requests to one host at one time. Default 32.
     pub requests_per_host: usize,
+    /// Where content that was fetched by digest is kept. Default none: what one gathering has fetched, the next one
+    /// fetches again.
+    pub content_cache: Option<Arc<dyn ContentCache>>,
+}
+
+impl fmt::Debug for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configuration")
+            .field("hosts", &self.hosts)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Configuration {
@@ -39,6 +52,7 @@ impl Default for Configuration {
             request_timeout: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(60),
             requests_per_host: 32,
+            content_cache: None,
         }
     }
 }
@@ -92,6 +106,9 @@ pub enum ConfigurationError {
     /// [`Configuration::requests_per_host`] is zero.
     #[error("no request to a host is allowed: `requests_per_host` is 0")]
     NoRequests,
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    NoRandomness,
 }
 
 impl ConfigurationError {
@@ -101,6 +118,7 @@ impl ConfigurationError {
         match self {
             Self::Certificates { .. } => "give a file with one or more `-----BEGIN CERTIFICATE-----` blocks",
             Self::Host { .. } => "write the host as in image references, such as `registry.example.com:5000`",
+            Self::NoRandomness => "check the system: `getrandom` failed",
             Self::NoRequests => "leave it out, or set it to 1 or more",
         }
     }

@@ -10,10 +10,11 @@ use futures_util::future::join3;
 use futures_util::stream;
 use hallmark_policy::Code;
 use hallmark_policy::evidence::{Evidence, Fault, Observation, Place, PlaceReport, Retrieval};
-use hallmark_policy::image::{Content, Digest, ImageReference, Manifest, PinnedImage};
+use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, Manifest, PinnedImage, media_type};
 use hallmark_policy::limits::{MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
-use hallmark_policy::signature::may_be_signature;
+use hallmark_policy::signature::{Format, Statement, may_be_signature};
 
+use crate::budget::{Reserved, Stage};
 use crate::listing::Listing;
 use crate::read::{Answer, ManifestName, Problem, contradiction, is_manifest_type};
 use crate::registry::Shared;
@@ -49,8 +50,11 @@ impl Shared {
         let mut places: Vec<PlaceReport> = referrers.reports().chain(fallback.reports()).collect();
         let (report, signature_manifest) = signature_tag;
         places.push(report);
-        let mut items = self.fetch_listed(&pinned, [&referrers, &fallback], signature_manifest, deadline).await;
-        self.fetch_layers(&pinned, &places, &mut items, deadline).await;
+        let mut items = Items::new();
+        let lists = [&referrers, &fallback];
+        let manifests = self.fetch_listed(&pinned, lists, signature_manifest, &mut items, deadline).await;
+        let blobs = self.fetch_layers(&pinned, &places, &mut items, deadline).await;
+        drop((manifests, blobs));
         let resolution = match finds_nothing(&places) {
             true => self.confirm(image, &pinned, deadline).await,
             false => Observation::Found(digest),
@@ -113,9 +117,9 @@ impl Shared {
         image: &PinnedImage,
         listings: [&Listing; 2],
         signature_manifest: Option<Content>,
+        items: &mut Items,
         deadline: Instant,
-    ) -> Items {
-        let mut items = Items::new();
+    ) -> Option<Reserved> {
         if let Some(content) = signature_manifest {
             items.insert(content.digest(), Retrieval::Content(content));
         }
@@ -127,12 +131,17 @@ impl Shared {
                 }
             }
         }
-        self.fetch_all(image, ItemKind::Manifest, wanted, &mut items, deadline).await;
-        items
+        self.fetch_all(image, ItemKind::Manifest, wanted, items, deadline).await
     }
 
     /// Every layer of the listed manifests that may be a signature, each once.
-    async fn fetch_layers(&self, image: &PinnedImage, places: &[PlaceReport], items: &mut Items, deadline: Instant) {
+    async fn fetch_layers(
+        &self,
+        image: &PinnedImage,
+        places: &[PlaceReport],
+        items: &mut Items,
+        deadline: Instant,
+    ) -> Option<Reserved> {
         let listed = places.iter().filter_map(|report| report.manifests.found()).flatten();
         let manifests: Vec<Manifest> = listed
             .filter_map(|digest| match items.get(digest) {
@@ -149,18 +158,18 @@ impl Shared {
                     settle(items, layer.digest, limit_exceeded(detail));
                     break;
                 }
-                match layer.embedded() {
+                match layer.embedded().or_else(|| rebuilt(image, layer)) {
                     Some(content) => settle(items, layer.digest, Retrieval::Content(content)),
                     None => wanted.add(layer.digest, layer.size, ItemKind::Blob),
                 }
             }
         }
         wanted.order.retain(|digest| !matches!(items.get(digest), Some(Retrieval::Content(_))));
-        self.fetch_all(image, ItemKind::Blob, wanted, items, deadline).await;
+        self.fetch_all(image, ItemKind::Blob, wanted, items, deadline).await
     }
 
     /// Fetches items a few at a time. Which ones are within the limits depends on what was listed and in which order,
-    /// never on which answer comes first.
+    /// never on which answer comes first. Gives the memory that was reserved for them.
     async fn fetch_all(
         &self,
         image: &PinnedImage,
@@ -168,22 +177,69 @@ impl Shared {
         wanted: Wanted,
         items: &mut Items,
         deadline: Instant,
-    ) {
+    ) -> Option<Reserved> {
         let mut spent: usize = items.values().map(retrieved_bytes).sum();
         let mut fetches = Vec::new();
+        let mut fetched_bytes: usize = 0;
         for (index, digest) in wanted.order.into_iter().enumerate() {
             let size = wanted.sizes.get(&digest).copied().unwrap_or(u64::MAX);
             match kind.read_limit(index, size, &mut spent) {
                 Ok(limit) => {
-                    fetches.push(async move { (digest, self.fetch_item(image, kind, digest, limit, deadline).await) });
+                    fetched_bytes = fetched_bytes.saturating_add(limit);
+                    fetches.push((digest, limit));
                 }
                 Err(detail) => settle(items, digest, limit_exceeded(detail)),
             }
         }
+        if fetches.is_empty() {
+            return None;
+        }
+        let host = image.repository.host();
+        let reserved = match self.budget.reserve(host, kind.stage(), fetched_bytes, deadline).await {
+            Ok(reserved) => reserved,
+            Err(cause) => {
+                for (digest, _) in fetches {
+                    settle(items, digest, Retrieval::Unknown(cause.clone()));
+                }
+                return None;
+            }
+        };
+        let fetches = fetches.into_iter().map(|(digest, limit)| async move {
+            (digest, self.find_or_fetch_item(image, kind, digest, limit, deadline).await)
+        });
         let mut fetched = stream::iter(fetches).buffer_unordered(CONCURRENCY);
         while let Some((digest, retrieval)) = fetched.next().await {
             settle(items, digest, retrieval);
         }
+        Some(reserved)
+    }
+
+    /// What was fetched before for the same partition, or else what the registry serves. The registry has just listed
+    /// the digest for this partition, so that what is found tells nobody anything new.
+    async fn find_or_fetch_item(
+        &self,
+        image: &PinnedImage,
+        kind: ItemKind,
+        digest: Digest,
+        limit: usize,
+        deadline: Instant,
+    ) -> Retrieval {
+        let Some(cache) = &self.content_cache else {
+            return self.fetch_item(image, kind, digest, limit, deadline).await;
+        };
+        let partition = self.partition(&image.repository);
+        if let Some(content) = cache.find(partition, digest).await
+            && content.digest() == digest
+            // A claimed size that is wrong is rejected whether or not the content is known.
+            && content.bytes().len() <= limit
+        {
+            return Retrieval::Content(content);
+        }
+        let retrieval = self.fetch_item(image, kind, digest, limit, deadline).await;
+        if let Retrieval::Content(content) = &retrieval {
+            cache.keep(partition, content);
+        }
+        retrieval
     }
 
     async fn fetch_item(
@@ -233,6 +289,13 @@ impl ItemKind {
         match self {
             Self::Blob => MAX_SIGNATURE_BYTES,
             Self::Manifest => MAX_MANIFEST_BYTES,
+        }
+    }
+
+    fn stage(self) -> Stage {
+        match self {
+            Self::Blob => Stage::Blobs,
+            Self::Manifest => Stage::Manifests,
         }
     }
 
@@ -288,6 +351,24 @@ impl Wanted {
             }
         }
     }
+}
+
+/// The payload of a legacy signature, where it is the one that cosign writes for this image when nobody asks for
+/// anything else (cosign `SIGNATURE_SPEC.md`): it saves the request for the blob. The digest of the layer decides, so
+/// that a guess that is wrong is only a guess.
+fn rebuilt(image: &PinnedImage, layer: &Descriptor) -> Option<Content> {
+    if layer.media_type != media_type::SIMPLE_SIGNING {
+        return None;
+    }
+    let repository = &image.repository;
+    // cosign writes Docker Hub's old name.
+    let old = (repository.host() == "docker.io").then(|| format!("index.docker.io/{}", repository.path()));
+    [Some(repository.to_string()), old].into_iter().flatten().find_map(|name| {
+        let statement = Statement { image: image.clone(), name, annotations: BTreeMap::new() };
+        let payload = statement.unsigned(Format::SimpleSigning).ok()?.payload().to_vec();
+        (u64::try_from(payload.len()).ok()? == layer.size).then_some(())?;
+        Content::check(layer.digest, payload).ok()
+    })
 }
 
 fn retrieved_bytes(item: &Retrieval) -> usize {

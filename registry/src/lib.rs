@@ -6,8 +6,10 @@
 
 mod address;
 mod attach;
+mod budget;
 mod capability;
 mod configuration;
+mod content_cache;
 mod credentials;
 mod endpoint;
 mod gather;
@@ -23,6 +25,7 @@ mod transport;
 
 pub use attach::{AttachError, Attached};
 pub use configuration::{Addresses, Clock, Configuration, ConfigurationError, HostConfiguration};
+pub use content_cache::{ContentCache, Partition};
 pub use credentials::{CredentialError, CredentialSource};
 pub use push::{PushError, PushedManifest};
 pub use read::FetchedManifest;

@@ -13,8 +13,11 @@ use hallmark_policy::verify::AttachableSignature;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::attach::{AttachError, Attached, attach_bundle, attach_simple_signing, bundle_annotations};
+use crate::budget::Budget;
 use crate::capability::Capabilities;
 use crate::configuration::{Clock, Configuration, ConfigurationError, HostConfiguration, normal_host};
+use crate::content_cache::{ContentCache, Partition};
+use crate::credentials::CredentialSource;
 use crate::push::{PushError, PushedManifest};
 use crate::read::FetchedManifest;
 use crate::remembered::Remembered;
@@ -35,6 +38,12 @@ pub(crate) struct Shared {
     pub(crate) subjects: Remembered<PinnedImage, Descriptor>,
     /// Tags that are being added to: registries have no compare-and-swap, so that our own writers take turns.
     tag_turns: Remembered<ImageReference, Arc<Mutex<()>>>,
+    /// What all gatherings may hold.
+    pub(crate) budget: Budget,
+    pub(crate) content_cache: Option<Arc<dyn ContentCache>>,
+    credentials: CredentialSource,
+    /// Where there is no cache whose salt could be used: partitions of one process are told apart in it only.
+    salt: [u8; 32],
     operation_timeout: Duration,
     sent: Arc<AtomicU64>,
     clock: Clock,
@@ -53,6 +62,11 @@ impl Registry {
             return Err(ConfigurationError::NoRequests);
         }
         let (transport, sent) = stack(&configuration)?;
+        let mut salt = [0; 32];
+        match &configuration.content_cache {
+            Some(cache) => salt = cache.salt(),
+            None => getrandom::fill(&mut salt).map_err(|_| ConfigurationError::NoRandomness)?,
+        }
         let hosts = configuration.hosts.into_iter();
         let hosts = hosts.map(|(host, settings)| Ok((normal_host(&host)?, settings))).collect::<Result<_, _>>()?;
         let shared = Shared {
@@ -61,6 +75,10 @@ impl Registry {
             capabilities: Capabilities::new(),
             subjects: Remembered::with_capacity(MAX_SUBJECTS),
             tag_turns: Remembered::with_capacity(MAX_SUBJECTS),
+            budget: Budget::new(),
+            content_cache: configuration.content_cache,
+            credentials: configuration.credentials,
+            salt,
             operation_timeout: configuration.operation_timeout,
             sent,
             clock,
@@ -89,6 +107,12 @@ impl Registry {
     /// several is fetched once.
     pub async fn gather(&self, image: &ImageReference, deadline: Instant) -> Evidence {
         self.shared.gather(image, deadline).await
+    }
+
+    /// Who we are at a repository: what was fetched for one partition must not be shown to another.
+    #[must_use]
+    pub fn partition(&self, repository: &Repository) -> Partition {
+        self.shared.partition(repository)
     }
 
     /// A manifest or index, by tag or digest. Its bytes have the digest that the reference names, where it names one.
@@ -184,6 +208,10 @@ impl Registry {
 impl Shared {
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    pub(crate) fn partition(&self, repository: &Repository) -> Partition {
+        Partition::of(&self.salt, &self.credentials, repository)
     }
 
     /// Waits until no other writer of this process adds to a tag; the turn ends when the guard is dropped.

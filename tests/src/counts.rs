@@ -1,17 +1,20 @@
 //! Goal G1: registry requests of a cold verdict, counted at the registry's own log. What a registry provably does not
 //! have is asked for at the same time as what it has, and counted apart.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hallmark_policy::Outcome;
 use hallmark_policy::image::ImageReference;
-use hallmark_policy::signature::Format;
+use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
 use hallmark_policy::verdict::Question;
-use hallmark_registry::Registry;
+use hallmark_registry::{Configuration, ContentCache, CredentialSource, Registry};
+use hallmark_verifier::{ContentLimits, ContentStore};
 
 use crate::harness::hostile::{Act, Fault};
-use crate::harness::world::{FORMATS, Key, PATIENCE, REPOSITORY, World, ask, client, pipeline};
+use crate::harness::world::{FORMATS, Key, PATIENCE, REPOSITORY, World, ask, client, client_with, pipeline};
 
 /// How many requests a verdict took, those to places that hold nothing apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,4 +145,109 @@ fn covering(repository: &str) -> TrustSnapshot {
     let document = Document::parse("policy.json", &policy.to_string()).unwrap();
     let policy = TrustPolicy::compile(&document, &mut |name| Err(format!("no file `{name}`"))).unwrap();
     TrustSnapshot::new(vec![policy]).unwrap()
+}
+
+/// cosign puts the repository into the payload, without a tag, so that it can be written again from what is known.
+#[tokio::test]
+async fn a_legacy_payload_that_can_be_rebuilt_is_not_fetched() {
+    let key = Key::new(1);
+    for (name, by_tag, by_digest) in [(None, 2, 1), (Some("r.example/elsewhere"), 3, 2)] {
+        let world = World::new();
+        let repository = world.tagged().repository().to_string();
+        let name = name.map_or(repository, str::to_owned);
+        let statement = Statement { name, ..world.statement() };
+        world.attach_as_cosign(&key.sign(&statement, Format::SimpleSigning));
+        for (image, needed) in [(world.tagged(), by_tag), (world.pinned(), by_digest)] {
+            let counted = count(&world, &client(), &image).await;
+            assert_eq!(counted, Count { needed, probes: 2 }, "{image} {:?}", world.lines());
+        }
+    }
+}
+
+/// A payload that is rebuilt is compared by its digest: it makes no signature good.
+#[tokio::test]
+async fn must_not_allow_a_rebuilt_payload_that_another_key_signed() {
+    let world = World::new();
+    let statement = Statement { name: world.tagged().repository().to_string(), ..world.statement() };
+    world.attach_as_cosign(&Key::new(2).sign(&statement, Format::SimpleSigning));
+    assert_eq!(world.ask(&Key::new(1).trust(), &world.pinned()).await.outcome(), Outcome::Deny);
+    assert_eq!(world.ask(&Key::new(2).trust(), &world.pinned()).await.outcome(), Outcome::Allow);
+}
+
+fn store(folder: &Path) -> Arc<ContentStore> {
+    let limits = ContentLimits { directory: Some(folder.to_owned()), ..ContentLimits::STANDARD };
+    Arc::new(ContentStore::open(&limits))
+}
+
+fn client_over(store: &Arc<ContentStore>, credentials: CredentialSource) -> Registry {
+    let content_cache: Option<Arc<dyn ContentCache>> = Some(Arc::<ContentStore>::clone(store));
+    client_with(Configuration { content_cache, credentials, ..Configuration::default() })
+}
+
+/// G7: what a restart with a disk costs: the three listings, and the tag where one was asked for.
+#[tokio::test]
+async fn after_a_restart_with_a_disk_listings_are_asked_for_and_nothing_else() {
+    for format in FORMATS {
+        let world = World::new();
+        for key in 1..=5 {
+            world.sign_as_cosign(&Key::new(key), format);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let first = store(folder.path());
+        let trust = Key::new(5).trust();
+        let verdict = ask(&client_over(&first, CredentialSource::anonymous()), &trust, &world.pinned()).await;
+        assert_eq!(verdict.outcome(), Outcome::Allow);
+        let contents = world.lines().iter().filter(|line| line.contains("/blobs/sha256:")).count();
+        assert!(contents >= 1, "{:?}", world.lines());
+        first.flush().await;
+        for (image, resolutions) in [(world.pinned(), 0), (world.tagged(), 1)] {
+            world.registry.clear();
+            let restarted = store(folder.path());
+            let verdict = ask(&client_over(&restarted, CredentialSource::anonymous()), &trust, &image).await;
+            assert_eq!(verdict.outcome(), Outcome::Allow);
+            let lines = world.lines();
+            let is_listing = |line: &&String| {
+                line.contains("/referrers/")
+                    || line.ends_with(world.digest.fallback_tag().as_str())
+                    || line.ends_with(world.digest.signature_tag().as_str())
+            };
+            assert_eq!(lines.iter().filter(is_listing).count(), 3, "{lines:?}");
+            assert_eq!(lines.len(), 3 + resolutions, "{lines:?}");
+        }
+    }
+}
+
+/// What is on disk proves nothing: a registry that does not list a signature any more has none.
+#[tokio::test]
+async fn must_not_allow_by_content_on_disk_that_the_registry_lists_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new();
+    world.sign_as_cosign(&Key::new(1), Format::SimpleSigning);
+    let first = store(folder.path());
+    let trust = Key::new(1).trust();
+    let client = client_over(&first, CredentialSource::anonymous());
+    assert_eq!(ask(&client, &trust, &world.pinned()).await.outcome(), Outcome::Allow);
+    first.flush().await;
+    world.attach_as_cosign(&Key::new(2).sign(&world.statement(), Format::SimpleSigning));
+    let client = client_over(&store(folder.path()), CredentialSource::anonymous());
+    assert_eq!(ask(&client, &trust, &world.pinned()).await.outcome(), Outcome::Deny);
+}
+
+/// Two tenants, one store: what one has fetched, the other asks for itself.
+#[tokio::test]
+async fn must_not_serve_one_credential_what_another_has_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new();
+    world.sign_as_cosign(&Key::new(1), Format::SigstoreBundle);
+    let shared = store(folder.path());
+    let tenant = |name: &str| CredentialSource::anonymous().with_password(world.registry.host(), name, name);
+    let trust = Key::new(1).trust();
+    for (name, contents) in [("one", 2), ("two", 2), ("one", 0), ("two", 0)] {
+        world.registry.clear();
+        let client = client_over(&shared, tenant(name));
+        assert_eq!(ask(&client, &trust, &world.pinned()).await.outcome(), Outcome::Allow);
+        let lines = world.lines();
+        assert_eq!(lines.len(), 3 + contents, "{name}: {lines:?}");
+        shared.flush().await;
+    }
 }

@@ -36,21 +36,23 @@ const ENTRY_OVERHEAD_BYTES: usize = 4096;
 /// The evidence in memory.
 pub(crate) struct EvidenceStore {
     listing_life: Duration,
-    kept: Cache<PinnedImage, (Instant, DecodedEvidence)>,
+    held_life: Duration,
+    /// With when it was gathered, where that was in this process.
+    kept: Cache<PinnedImage, (Option<Instant>, DecodedEvidence)>,
 }
 
 impl EvidenceStore {
     pub(crate) fn new(limits: Limits) -> Self {
-        let weigh = |_: &PinnedImage, (_, evidence): &(Instant, DecodedEvidence)| weight(evidence);
+        let weigh = |_: &PinnedImage, (_, evidence): &(Option<Instant>, DecodedEvidence)| weight(evidence);
         let kept =
             Cache::builder().max_capacity(limits.max_bytes).weigher(weigh).time_to_live(limits.held_life).build();
-        Self { listing_life: limits.listing_life, kept }
+        Self { listing_life: limits.listing_life, held_life: limits.held_life, kept }
     }
 
     /// Evidence that is young enough to allow an image.
     pub(crate) fn fresh(&self, image: &PinnedImage) -> Option<DecodedEvidence> {
         let (gathered, evidence) = self.kept.get(image)?;
-        (gathered.elapsed() < self.listing_life).then_some(evidence)
+        gathered.is_some_and(|gathered| gathered.elapsed() < self.listing_life).then_some(evidence)
     }
 
     /// Evidence of any age that is still held.
@@ -58,12 +60,29 @@ impl EvidenceStore {
         self.kept.get(image).map(|(_, evidence)| evidence)
     }
 
-    /// Keeps complete evidence about an image that exists.
-    pub(crate) fn keep(&self, image: PinnedImage, evidence: &DecodedEvidence) {
-        if evidence.causes().is_empty() && evidence.evidence().resolution.found().is_some() {
-            self.kept.insert(image, (Instant::now(), evidence.clone()));
+    /// Keeps complete evidence about an image that exists, and says whether it is that.
+    pub(crate) fn keep(&self, image: PinnedImage, evidence: &DecodedEvidence) -> bool {
+        let is_complete = is_complete(evidence);
+        if is_complete {
+            self.kept.insert(image, (Some(Instant::now()), evidence.clone()));
+        }
+        is_complete
+    }
+
+    /// Holds evidence of an earlier process, which is not fresh.
+    pub(crate) fn hold(&self, image: PinnedImage, evidence: &DecodedEvidence) {
+        if is_complete(evidence) {
+            self.kept.entry(image).or_insert((None, evidence.clone()));
         }
     }
+
+    pub(crate) fn held_life(&self) -> Duration {
+        self.held_life
+    }
+}
+
+fn is_complete(evidence: &DecodedEvidence) -> bool {
+    evidence.causes().is_empty() && evidence.evidence().resolution.found().is_some()
 }
 
 fn weight(evidence: &DecodedEvidence) -> u32 {

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use hallmark_policy::evidence::{Cause, DecodedEvidence, Evidence, Observation};
-use hallmark_policy::image::{Digest, ImageReference, PinnedImage};
+use hallmark_policy::image::{Digest, ImageReference, PinnedImage, Repository};
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::{Question, Verdict, decide_without_evidence, evaluate};
 use hallmark_policy::{Code, Outcome, Timestamp};
-use hallmark_registry::Registry;
+use hallmark_registry::{Partition, Registry};
 
+use crate::content_store::ContentStore;
 use crate::evidence_store::{EvidenceStore, Limits};
 use crate::flights::Flights;
 
@@ -24,6 +25,11 @@ pub trait EvidenceSource: Send + Sync {
     fn resolve<'a>(&'a self, image: &'a ImageReference) -> BoxFuture<'a, Observation<Digest>>;
     /// Everything that can be learned about an image by a deadline.
     fn gather<'a>(&'a self, image: &'a ImageReference, deadline: Instant) -> BoxFuture<'a, Evidence>;
+    /// For whom evidence about a repository is gathered: what is on disk was written for one partition, and is read
+    /// for no other. A source that knows no credentials has one partition.
+    fn partition(&self, _: &Repository) -> Partition {
+        Partition::undivided()
+    }
 }
 
 impl EvidenceSource for Registry {
@@ -33,6 +39,10 @@ impl EvidenceSource for Registry {
 
     fn gather<'a>(&'a self, image: &'a ImageReference, deadline: Instant) -> BoxFuture<'a, Evidence> {
         Registry::gather(self, image, deadline).boxed()
+    }
+
+    fn partition(&self, repository: &Repository) -> Partition {
+        Registry::partition(self, repository)
     }
 }
 
@@ -49,6 +59,8 @@ struct Inner {
     source: Arc<dyn EvidenceSource>,
     clock: Clock,
     store: EvidenceStore,
+    /// Where evidence outlives the process.
+    on_disk: Option<Arc<ContentStore>>,
     gathering: Flights<PinnedImage, DecodedEvidence>,
     resolving: Flights<ImageReference, Observation<Digest>>,
 }
@@ -57,8 +69,19 @@ impl Pipeline {
     /// A pipeline over a source of evidence.
     #[must_use]
     pub fn new(source: Arc<dyn EvidenceSource>, clock: Clock, limits: Limits) -> Self {
+        Self::with_content(source, clock, limits, None)
+    }
+
+    /// A pipeline whose evidence outlives the process, where the store has a disk: for rules that take held evidence.
+    #[must_use]
+    pub fn with_content(
+        source: Arc<dyn EvidenceSource>,
+        clock: Clock,
+        limits: Limits,
+        on_disk: Option<Arc<ContentStore>>,
+    ) -> Self {
         let store = EvidenceStore::new(limits);
-        let inner = Inner { source, clock, store, gathering: Flights::new(), resolving: Flights::new() };
+        let inner = Inner { source, clock, store, on_disk, gathering: Flights::new(), resolving: Flights::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -95,7 +118,33 @@ impl Pipeline {
             return evaluate(question, trust, &evidence, None, (inner.clock)());
         }
         let held = inner.store.held(&image).map(|held| held.resolved_from(&question.image));
-        evaluate(question, trust, &gathered, held.as_ref(), (inner.clock)())
+        let verdict = evaluate(question, trust, &gathered, held.as_ref(), (inner.clock)());
+        if verdict.outcome() != Outcome::Undetermined || held.is_some() {
+            return verdict;
+        }
+        match self.held_on_disk(&image).await {
+            Some(held) => {
+                let held = held.resolved_from(&question.image);
+                evaluate(question, trust, &gathered, Some(&held), (inner.clock)())
+            }
+            None => verdict,
+        }
+    }
+
+    /// What an earlier process knew of an image. It is never fresh.
+    async fn held_on_disk(&self, image: &PinnedImage) -> Option<DecodedEvidence> {
+        let inner = &self.inner;
+        let store = inner.on_disk.as_ref()?;
+        let evidence = store.find_evidence(inner.source.partition(&image.repository), image).await?;
+        let now = (inner.clock)();
+        let age = now.duration_since(evidence.gathered_at);
+        // A clock that was wrong then, or is now: nobody knows how old it is.
+        if age.is_negative() || age.unsigned_abs() > inner.store.held_life() {
+            return None;
+        }
+        let held = DecodedEvidence::new(evidence);
+        inner.store.hold(image.clone(), &held);
+        Some(held)
     }
 
     /// Fresh evidence about one image, for recording and explaining.
@@ -131,7 +180,11 @@ impl Pipeline {
         let work = || async move {
             let budget = Instant::now() + GATHERING_BUDGET;
             let evidence = DecodedEvidence::new(inner.source.gather(&about.clone().into(), budget).await);
-            inner.store.keep(about, &evidence);
+            if inner.store.keep(about.clone(), &evidence)
+                && let Some(store) = &inner.on_disk
+            {
+                store.keep_evidence(inner.source.partition(&about.repository), &about, evidence.evidence());
+            }
             evidence
         };
         let flight = self.inner.gathering.join(&image, work);

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use hallmark_policy::evidence::{Cause, Evidence, Observation, Place, PlaceReport, Retrieval};
-use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, Manifest, media_type};
+use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, Manifest, Repository, media_type};
 use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
 use hallmark_policy::verdict::{Question, Verdict};
 use hallmark_policy::verify::PublicKey;
 use hallmark_policy::{Code, Outcome, Timestamp};
-use hallmark_verifier::{EvidenceLimits, EvidenceSource, Pipeline};
+use hallmark_registry::{Configuration, CredentialSource, Partition, Registry};
+use hallmark_verifier::{ContentLimits, ContentStore, EvidenceLimits, EvidenceSource, Pipeline};
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::EncodePublicKey as _;
 
@@ -26,6 +27,7 @@ struct Source {
     image: Mutex<Digest>,
     signed: Mutex<Vec<Digest>>,
     failing: Mutex<Option<Code>>,
+    partition: Mutex<Partition>,
     delay: Duration,
     resolved: AtomicUsize,
     gathered: AtomicUsize,
@@ -50,6 +52,7 @@ impl Source {
             image: Mutex::new(image),
             signed: Mutex::new(vec![image]),
             failing: Mutex::new(None),
+            partition: Mutex::new(Partition::undivided()),
             delay,
             resolved: AtomicUsize::new(0),
             gathered: AtomicUsize::new(0),
@@ -95,6 +98,10 @@ impl Source {
 }
 
 impl EvidenceSource for Source {
+    fn partition(&self, _: &Repository) -> Partition {
+        *self.partition.lock().unwrap()
+    }
+
     fn resolve<'a>(&'a self, _: &'a ImageReference) -> BoxFuture<'a, Observation<Digest>> {
         self.resolved.fetch_add(1, Ordering::SeqCst);
         async { Observation::Found(*self.image.lock().unwrap()) }.boxed()
@@ -240,13 +247,7 @@ async fn p01_must_not_ask_any_registry_about_an_image_that_no_rule_covers() {
 #[tokio::test]
 async fn held_evidence_answers_while_the_registry_cannot() {
     let source = Source::new(Duration::ZERO);
-    let pem = public(&key()).to_pem().replace('\n', "\\n");
-    let text = format!(
-        r#"{{"apiVersion":"hallmark.dev/v1alpha1","kind":"TrustPolicy","metadata":{{"name":"p"}},"spec":{{"authorities":[{{"name":"a","keys":[{{"publicKey":{{"pem":"{pem}"}}}}]}}],"rules":[{{"name":"r","images":["r.example/team/**"],"require":"a","onUndetermined":{{"useHeldEvidence":{{"maxAge":"1h"}}}}}}]}}}}"#
-    );
-    let document = Document::parse("p.json", &text).unwrap();
-    let policy = TrustPolicy::compile(&document, &mut |_| Err("no files".into())).unwrap();
-    let trust = TrustSnapshot::new(vec![policy]).unwrap();
+    let trust = trusting_held_evidence();
     let no_life = EvidenceLimits { listing_life: Duration::ZERO, ..EvidenceLimits::STANDARD };
     let pipeline = pipeline_with(&source, no_life);
     let image = format!("r.example/team/app@{}", Digest::of(b"image"));
@@ -256,4 +257,80 @@ async fn held_evidence_answers_while_the_registry_cannot() {
     assert_eq!(verdict.outcome(), Outcome::Allow);
     assert!(verdict.rules()[0].decision().proof().unwrap().held_since().is_some());
     assert_eq!(ask(&pipeline, &trust, TAGGED, LONG).await.outcome(), Outcome::Undetermined);
+}
+
+/// A policy that takes evidence of the last hour while the registry cannot be asked.
+fn trusting_held_evidence() -> TrustSnapshot {
+    let pem = public(&key()).to_pem().replace('\n', "\\n");
+    let text = format!(
+        r#"{{"apiVersion":"hallmark.dev/v1alpha1","kind":"TrustPolicy","metadata":{{"name":"p"}},"spec":{{"authorities":[{{"name":"a","keys":[{{"publicKey":{{"pem":"{pem}"}}}}]}}],"rules":[{{"name":"r","images":["r.example/team/**"],"require":"a","onUndetermined":{{"useHeldEvidence":{{"maxAge":"1h"}}}}}}]}}}}"#
+    );
+    let document = Document::parse("p.json", &text).unwrap();
+    let policy = TrustPolicy::compile(&document, &mut |_| Err("no files".into())).unwrap();
+    TrustSnapshot::new(vec![policy]).unwrap()
+}
+
+#[tokio::test]
+async fn held_evidence_outlives_the_process_and_is_never_fresh() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |n: usize| {
+        let own = std::fs::read_dir(folder.path().join("hallmark-evidence-v1")).unwrap();
+        let mut files: Vec<_> = own.map(|entry| entry.unwrap().path()).filter(|path| !path.ends_with("salt")).collect();
+        files.sort_by_key(|path| std::fs::read(path).unwrap().windows(9).any(|text| text == b"evidence/"));
+        files[n].clone()
+    };
+    let store = || {
+        let limits = ContentLimits { directory: Some(folder.path().to_owned()), ..ContentLimits::STANDARD };
+        Arc::new(ContentStore::open(&limits))
+    };
+    let started_at = |source: &Arc<Source>, store: &Arc<ContentStore>, at: &str| {
+        let (source, at): (Arc<dyn EvidenceSource>, Timestamp) = (Arc::<Source>::clone(source), at.parse().unwrap());
+        Pipeline::with_content(source, Arc::new(move || at), EvidenceLimits::STANDARD, Some(Arc::clone(store)))
+    };
+    let source = Source::new(Duration::ZERO);
+    let trust = trusting_held_evidence();
+    let image = format!("r.example/team/app@{}", Digest::of(b"image"));
+    let first = store();
+    let verdict = ask(&started_at(&source, &first, "2026-11-23T09:00:00Z"), &trust, &image, LONG).await;
+    assert_eq!(verdict.outcome(), Outcome::Allow);
+    first.flush().await;
+    let soon = "2026-11-23T09:30:00Z";
+    *source.failing.lock().unwrap() = Some(Code::RegistryUnavailable);
+
+    // The twin that must not be allowed: nothing is held, too old, from the future, or another's.
+    assert_eq!(ask(&pipeline(&source), &trust, &image, LONG).await.outcome(), Outcome::Undetermined);
+    for at in ["2026-11-23T10:00:01Z", "2026-11-23T08:59:59Z", "2026-11-25T09:00:00Z"] {
+        let verdict = ask(&started_at(&source, &store(), at), &trust, &image, LONG).await;
+        assert_eq!(verdict.outcome(), Outcome::Undetermined, "{at}");
+    }
+    let credentials = CredentialSource::anonymous().with_password("r.example", "tenant", "two");
+    let other = Registry::new(Configuration { credentials, ..Configuration::default() }, Arc::new(now)).unwrap();
+    *source.partition.lock().unwrap() = other.partition(&"r.example/team/app".parse().unwrap());
+    let verdict = ask(&started_at(&source, &store(), soon), &trust, &image, LONG).await;
+    assert_eq!(verdict.outcome(), Outcome::Undetermined);
+    *source.partition.lock().unwrap() = Partition::undivided();
+
+    let asked = source.requests().1;
+    let restarted = started_at(&source, &store(), soon);
+    for again in 1..=2 {
+        let verdict = ask(&restarted, &trust, &image, LONG).await;
+        assert_eq!(verdict.outcome(), Outcome::Allow);
+        assert!(verdict.rules()[0].decision().proof().unwrap().held_since().is_some());
+        assert_eq!(source.requests().1, asked + again, "the registry is asked before evidence of the past counts");
+    }
+
+    // A record whose time was changed is not the one that was written; nor is one whose content is damaged.
+    let record = file(2);
+    let text = std::fs::read_to_string(&record).unwrap();
+    std::fs::write(&record, text.replace("09:00:00", "09:29:00")).unwrap();
+    assert_ne!(std::fs::read_to_string(&record).unwrap(), text);
+    let verdict = ask(&started_at(&source, &store(), soon), &trust, &image, LONG).await;
+    assert_eq!(verdict.outcome(), Outcome::Undetermined);
+    assert!(!record.exists());
+    std::fs::write(&record, &text).unwrap();
+    let verdict = ask(&started_at(&source, &store(), soon), &trust, &image, LONG).await;
+    assert_eq!(verdict.outcome(), Outcome::Allow, "put back");
+    std::fs::write(file(0), b"damaged").unwrap();
+    let verdict = ask(&started_at(&source, &store(), soon), &trust, &image, LONG).await;
+    assert_eq!(verdict.outcome(), Outcome::Undetermined);
 }

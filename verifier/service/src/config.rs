@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use hallmark_verifier::ContentLimits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::deadline::parse_timeout;
@@ -35,6 +36,8 @@ pub struct Config {
     pub operations: Operations,
     /// How registries are reached.
     pub registry: Registry,
+    /// Where evidence is kept.
+    pub evidence: Evidence,
     /// Bounds.
     pub limits: Limits,
     /// The log.
@@ -131,6 +134,16 @@ pub enum Addresses {
     DangerLocal,
 }
 
+/// Where evidence is kept that shall outlive the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Evidence {
+    /// A folder of this service alone; nothing is written to disk without one.
+    pub directory: Option<PathBuf>,
+    /// Most bytes in it.
+    pub max_bytes: u64,
+}
+
 /// Bounds on what comes from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -190,6 +203,7 @@ impl Default for Config {
             api: Api::default(),
             operations: Operations::default(),
             registry: Registry::default(),
+            evidence: Evidence::default(),
             limits: Limits::default(),
             log: Log::default(),
         }
@@ -205,6 +219,12 @@ impl Default for Api {
 impl Default for Operations {
     fn default() -> Self {
         Self { listen: ([127, 0, 0, 1], 8081).into() }
+    }
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self { directory: None, max_bytes: ContentLimits::STANDARD.disk_bytes }
     }
 }
 
@@ -331,6 +351,9 @@ impl Config {
         if requests.min(connections).min(images).min(body_bytes) == 0 {
             return fail("limits", "has a bound of 0, so that nothing could be answered");
         }
+        if self.evidence.max_bytes == 0 {
+            return fail("evidence.maxBytes", "is 0, so that nothing could be kept: leave out `evidence.directory`");
+        }
         if self.reload_every.0.is_zero() {
             return fail("reloadEvery", "is 0, so that nothing else would be done");
         }
@@ -403,6 +426,8 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "api.dangerBelieveNamespaces", put: |c, text| put(&mut c.api.danger_believe_namespaces, text) },
     Setting { key: "operations.listen", put: |c, text| put(&mut c.operations.listen, text) },
     Setting { key: "registry.hosts", put: |c, text| put_yaml(&mut c.registry.hosts, text) },
+    Setting { key: "evidence.directory", put: |c, text| put_path(&mut c.evidence.directory, text) },
+    Setting { key: "evidence.maxBytes", put: |c, text| put(&mut c.evidence.max_bytes, text) },
     Setting { key: "limits.bodyBytes", put: |c, text| put(&mut c.limits.body_bytes, text) },
     Setting { key: "limits.allBodiesBytes", put: |c, text| put(&mut c.limits.all_bodies_bytes, text) },
     Setting { key: "limits.bodyTimeout", put: |c, text| put(&mut c.limits.body_timeout, text) },

@@ -69,11 +69,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     if arguments.print_config {
         return print(&config);
     }
+    // What is wrong with the folder for evidence is a warning in the log.
+    if !arguments.check {
+        start_log(&config)?;
+    }
     let load = PipelineLoader::new(&config).map_err(|error| Failure::new(INVALID, &error, error.hint()))?;
     if arguments.check {
         return check(&config, &load);
     }
-    start_log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(1, format!("the runtime does not start: {error}"), "check the system's limits")
     })?;

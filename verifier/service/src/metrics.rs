@@ -1,7 +1,11 @@
 //! The metrics of the service. No label ever takes a value from a request: endpoints, outcomes and codes are enums,
 //! and the names of policies come from the operator's own files.
 
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
 use hallmark_policy::{Code, Outcome};
+use hallmark_verifier::ContentStore;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -80,6 +84,10 @@ pub struct Metrics {
     policy_current: Gauge,
     policy_info: Family<PolicyLabels, Gauge>,
     certificate_loads: Family<ResultLabels, Counter>,
+    content: OnceLock<Arc<ContentStore>>,
+    evidence_disk_in_use: Gauge,
+    evidence_disk_bytes: Gauge,
+    evidence_disk_files: Family<ResultLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -97,6 +105,10 @@ impl Default for Metrics {
             policy_current: Gauge::default(),
             policy_info: Family::default(),
             certificate_loads: Family::default(),
+            content: OnceLock::new(),
+            evidence_disk_in_use: Gauge::default(),
+            evidence_disk_bytes: Gauge::default(),
+            evidence_disk_files: Family::default(),
         };
         metrics.register();
         metrics
@@ -126,6 +138,16 @@ impl Metrics {
         registry.register("policy_current", help, self.policy_current.clone());
         registry.register("policy_info", "The trust policies in force", self.policy_info.clone());
         registry.register("certificate_loads", "Attempts to load the TLS files", self.certificate_loads.clone());
+        let help = "1 when evidence is kept on disk, 0 when in memory only";
+        registry.register("evidence_disk_in_use", help, self.evidence_disk_in_use.clone());
+        registry.register_with_unit(
+            "evidence_disk",
+            "What kept evidence takes on disk",
+            Unit::Bytes,
+            self.evidence_disk_bytes.clone(),
+        );
+        let help = "Files of kept evidence, by what became of them";
+        registry.register("evidence_disk_files", help, self.evidence_disk_files.clone());
     }
 
     /// Counts one verdict.
@@ -187,11 +209,33 @@ impl Metrics {
         self.certificate_loads.get_or_create(&ResultLabels { result }).inc();
     }
 
+    /// Shows from now on what happens to evidence on disk.
+    pub fn observe_content(&self, content: Arc<ContentStore>) {
+        // The first stays: there is one store in a service.
+        let _ = self.content.set(content);
+    }
+
+    fn look_at_disk(&self) {
+        let Some(counts) = self.content.get().and_then(|content| content.disk_counts()) else { return };
+        self.evidence_disk_in_use.set(1);
+        self.evidence_disk_bytes.set(i64::try_from(counts.bytes).unwrap_or(i64::MAX));
+        let results = [
+            ("read", counts.read),
+            ("written", counts.written),
+            ("damaged", counts.damaged),
+            ("failed", counts.failed),
+        ];
+        for (result, count) in results {
+            self.evidence_disk_files.get_or_create(&ResultLabels { result }).inner().store(count, Ordering::Relaxed);
+        }
+    }
+
     /// The text that a scraper reads (OpenMetrics 1.0).
     ///
     /// # Errors
     /// When a metric cannot be written, which would be a bug.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        self.look_at_disk();
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)

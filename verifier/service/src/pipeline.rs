@@ -13,9 +13,9 @@ use hallmark_registry::{
     Addresses, Configuration, ConfigurationError, CredentialError, CredentialSource, HostConfiguration, Registry,
 };
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
-use hallmark_verifier::{Clock, EvidenceLimits, Pipeline, load_trust};
+use hallmark_verifier::{Clock, ContentLimits, ContentStore, EvidenceLimits, Pipeline, load_trust};
 
-use crate::config::{Config, RegistryHost};
+use crate::config::{Config, Evidence, RegistryHost};
 use crate::reload::{Load, LoadError, Loaded};
 use crate::session::Session;
 use crate::verdict::{ImageVerdict, PolicyInForce};
@@ -23,6 +23,7 @@ use crate::verdict::{ImageVerdict, PolicyInForce};
 /// Makes sessions out of the files of the configuration, all over one pipeline, so that evidence outlives a reload.
 pub struct PipelineLoader {
     pipeline: Pipeline,
+    content: Option<Arc<ContentStore>>,
     paths: Vec<PathBuf>,
     accept_example_keys: bool,
 }
@@ -59,7 +60,8 @@ impl RegistrySetupError {
 }
 
 impl PipelineLoader {
-    /// A loader over a registry client as configured. No request is made.
+    /// A loader over a registry client as configured. No request is made. A folder for evidence that cannot be used is
+    /// left alone, with a warning: verdicts do not need it.
     ///
     /// # Errors
     /// [`RegistrySetupError`] when the registry settings or credentials cannot be used.
@@ -69,17 +71,25 @@ impl PipelineLoader {
         for (host, settings) in &config.registry.hosts {
             hosts.insert(host.clone(), host_configuration(settings)?);
         }
-        let configuration =
-            Configuration { hosts, credentials: CredentialSource::from_environment()?, ..Configuration::default() };
-        let registry = Registry::new(configuration, Arc::clone(&clock))?;
-        Ok(Self::over(Pipeline::new(Arc::new(registry), clock, EvidenceLimits::STANDARD), config))
+        let Evidence { directory, max_bytes } = config.evidence.clone();
+        let limits = ContentLimits { directory, disk_bytes: max_bytes, ..ContentLimits::STANDARD };
+        let content = Arc::new(ContentStore::open(&limits));
+        let configuration = Configuration {
+            hosts,
+            credentials: CredentialSource::from_environment()?,
+            content_cache: Some(Arc::<ContentStore>::clone(&content)),
+            ..Configuration::default()
+        };
+        let registry = Arc::new(Registry::new(configuration, Arc::clone(&clock))?);
+        let pipeline = Pipeline::with_content(registry, clock, EvidenceLimits::STANDARD, Some(Arc::clone(&content)));
+        Ok(Self { content: Some(content), ..Self::over(pipeline, config) })
     }
 
     /// A loader over a pipeline that the caller has made.
     #[must_use]
     pub fn over(pipeline: Pipeline, config: &Config) -> Self {
         let (paths, accept_example_keys) = (config.policies.clone(), config.danger_accept_example_keys);
-        Self { pipeline, paths, accept_example_keys }
+        Self { pipeline, content: None, paths, accept_example_keys }
     }
 }
 
@@ -105,6 +115,10 @@ fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, Regi
 impl Load for PipelineLoader {
     fn paths(&self) -> &[PathBuf] {
         &self.paths
+    }
+
+    fn content(&self) -> Option<Arc<ContentStore>> {
+        self.content.clone()
     }
 
     fn load(&self) -> Result<Loaded, LoadError> {

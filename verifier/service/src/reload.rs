@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Digest;
+use hallmark_verifier::ContentStore;
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
@@ -18,6 +19,11 @@ use crate::watch::{Debounce, Looks};
 pub trait Load: Send + Sync + 'static {
     /// The files and directories that are named in the configuration.
     fn paths(&self) -> &[PathBuf];
+
+    /// Where evidence is kept, for the metrics.
+    fn content(&self) -> Option<Arc<ContentStore>> {
+        None
+    }
 
     /// Reads every document and key, all together or not at all. Called where blocking is allowed.
     ///

@@ -71,6 +71,9 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let Service { config, state, load, reload } = service;
     let tls = load_tls(&config)?;
+    if let Some(content) = load.content() {
+        state.metrics.observe_content(content);
+    }
     let (in_force, metrics) = (Arc::clone(&state.in_force), Arc::clone(&state.metrics));
     let mut reloader = Reloader::new(load, in_force, metrics, reload);
     reloader.read().await;
