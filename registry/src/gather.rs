@@ -364,7 +364,7 @@ fn rebuilt(image: &PinnedImage, layer: &Descriptor) -> Option<Content> {
     // cosign writes Docker Hub's old name.
     let old = (repository.host() == "docker.io").then(|| format!("index.docker.io/{}", repository.path()));
     [Some(repository.to_string()), old].into_iter().flatten().find_map(|name| {
-        let statement = Statement { image: image.clone(), name, annotations: BTreeMap::new() };
+        let statement = Statement { image: image.clone(), name, annotations: BTreeMap::new(), expires: None };
         let payload = statement.unsigned(Format::SimpleSigning).ok()?.payload().to_vec();
         (u64::try_from(payload.len()).ok()? == layer.size).then_some(())?;
         Content::check(layer.digest, payload).ok()
