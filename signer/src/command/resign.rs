@@ -24,8 +24,8 @@ use crate::report::{ImageSigned, SigningReport};
 
 const EXAMPLES: &str = "\
 Every tag of a repository is looked at, the images of every index, and every digest that a signature's tag names. What the
-old key has signed is verified, and signed with the new key in the same format, under the same name and with the same
-annotations. What does not verify is not signed. Nothing is deleted: the old signatures stay until you remove the old key
+old key has signed is verified, and signed with the new key in the same format, under the same name, with the same
+annotations and the same end. What does not verify is not signed. Nothing is deleted: the old signatures stay until you remove the old key
 from your policies. Running it again does what is left.
 
 Examples:

@@ -76,7 +76,7 @@ impl Attacher {
                 && known.format() == format
                 && known.name() == Some(&statement.name)
                 && *known.annotations() == statement.annotations
-                && known.expires() == statement.expires
+                && lasts_long_enough(known.expires(), statement.expires, self.now())
         };
         if let Some(known) = known.iter().find(same) {
             report.status = Status::AlreadySigned;
@@ -115,6 +115,19 @@ impl Attacher {
     }
 }
 
+/// Whether a signature that ends at `known` does for one that is to end at `asked`. An end is a moment later each time
+/// that the same command is run, so nine tenths of the time that is left are enough.
+fn lasts_long_enough(known: Option<Timestamp>, asked: Option<Timestamp>, now: Timestamp) -> bool {
+    match (known, asked) {
+        (None, None) => true,
+        (Some(known), Some(asked)) => {
+            let (left, wanted) = (known.duration_since(now).as_secs(), asked.duration_since(now).as_secs());
+            left.saturating_mul(10) >= wanted.saturating_mul(9)
+        }
+        _ => false,
+    }
+}
+
 fn write_bundle(path: &Path, bundle: &[u8]) -> Result<(), Failure> {
     fs::write(path, bundle).map_err(|error| {
         let message = format!("cannot write `{}`: {error}", path.display());
@@ -142,4 +155,25 @@ fn attach_failure(error: AttachError) -> Failure {
         _ => Exit::Unexpected,
     };
     Failure::new(exit, error.to_string(), error.hint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_does_for_a_later_end_while_nine_tenths_of_the_time_are_left() {
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        for (known, asked, does) in [
+            (None, None, true),
+            (None, Some(at(100)), false),
+            (Some(at(100)), None, false),
+            (Some(at(100)), Some(at(100)), true),
+            (Some(at(90)), Some(at(100)), true),
+            (Some(at(89)), Some(at(100)), false),
+            (Some(at(1000)), Some(at(100)), true),
+        ] {
+            assert_eq!(lasts_long_enough(known, asked, at(0)), does, "{known:?} {asked:?}");
+        }
+    }
 }

@@ -77,6 +77,28 @@ fn signing_again_changes_nothing_and_says_so() {
 }
 
 #[test]
+fn the_end_of_a_signature_is_signed_told_and_not_moved_by_every_run() {
+    let (registry, keys) = (TestRegistry::start(), keys());
+    for format in ["bundle", "simple-signing"] {
+        let (image, _) = registry.push(&format!("team/{format}:1"));
+        let status = |lifetime: &[&str]| -> String {
+            let report = sign(keys.path(), &[&["--format", format, &image], lifetime].concat()).done().json();
+            report["images"][0]["signatures"][0]["status"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(status(&["--expires", "90d"]), "attached");
+        let verdict = verify(keys.path(), &["--key", "hallmark.pub", &image]).done().json();
+        let expires = verdict["images"][0]["proof"][0]["expires"].as_str().unwrap().to_owned();
+        assert!(expires.starts_with("20") && expires.ends_with('Z'), "{expires}");
+        assert_eq!(status(&["--expires", "90d"]), "already-signed");
+        assert_eq!(status(&["--expires", "52w"]), "attached");
+        assert_eq!(status(&[]), "attached");
+    }
+    let wrong =
+        hallmark(keys.path(), PASSPHRASE, &["sign", "--key", "hallmark.key", "--expires", "soon", "r.example/a"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("such as `90d`"), "{}", wrong.stderr);
+}
+
+#[test]
 fn a_dry_run_shows_what_would_be_signed_and_writes_nothing() {
     let (registry, keys) = (TestRegistry::start(), keys());
     let (image, digest) = registry.push("team/app:1.4");

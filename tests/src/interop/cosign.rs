@@ -45,6 +45,20 @@ async fn what_we_sign_both_cosigns_verify_and_nobody_else_s_key_does() {
 }
 
 #[tokio::test]
+async fn a_signature_that_ends_by_its_own_word_is_one_to_both_cosigns() {
+    let Some([cosign_2, cosign_3]) = peers(["cosign-2", "cosign-3"]) else { return };
+    let bench = Bench::embedded();
+    let image = bench.image("ours/ending").await;
+    bench.our_key("release");
+    let both = ["--format", "bundle", "--format", "simple-signing", "--expires", "90d"];
+    bench.hallmark(&[&["sign", "--key", "release.key", &image], &both[..]].concat()).expect_success();
+    bench.verify("release.pub", &image, &[], (0, None));
+    for (cosign, form) in [(&cosign_3, &[BUNDLE][..]), (&cosign_3, &[SIMPLE_SIGNING]), (&cosign_2, &[])] {
+        verify(&bench, cosign, "release.pub", &image, form).expect_success();
+    }
+}
+
+#[tokio::test]
 async fn what_either_cosign_signs_we_verify_and_by_no_other_key_or_annotation() {
     let Some([cosign_2, cosign_3]) = peers(["cosign-2", "cosign-3"]) else { return };
     for bench in Bench::everywhere() {

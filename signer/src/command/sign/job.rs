@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, stream};
+use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::DecodedEvidence;
 use hallmark_policy::image::{ImageReference, PinnedImage};
 use hallmark_policy::signature::{Format, Statement};
@@ -25,6 +26,7 @@ pub(super) struct Job<'a> {
     pub(super) trust: TrustSnapshot,
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) formats: Vec<Format>,
+    pub(super) expires: Option<Timestamp>,
     pub(super) arguments: &'a Arguments,
 }
 
@@ -65,7 +67,7 @@ impl Job<'_> {
     }
 
     async fn sign_pinned(&self, image: &ImageReference, pinned: &PinnedImage) -> (ImageSigned, Exit) {
-        let statement = Statement::about(image, pinned, self.annotations.clone());
+        let statement = Statement::about(image, pinned, self.annotations.clone()).expiring(self.expires);
         let known = self.known(pinned).await;
         let mut report =
             ImageSigned { image: image.to_string(), pinned: Some(pinned.to_string()), signatures: Vec::new() };

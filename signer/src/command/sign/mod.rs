@@ -1,9 +1,11 @@
 //! `hallmark sign`: one image or thousands, with one key that is unlocked once.
 
 mod job;
+mod lifetime;
 mod list;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use futures_util::{StreamExt as _, stream};
@@ -33,6 +35,7 @@ Examples:
   hallmark sign --key my.key --format bundle --format simple-signing registry.example.com/app:1.4
   hallmark sign --key hallmark.key --recursive registry.example.com/team/multi-platform:1.4
   hallmark sign --key hallmark.key --from-file images.txt --jobs 32 -o json > report.json
+  hallmark sign --key hallmark.key --expires 90d registry.example.com/team/app:1.4
   hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4";
 
 #[derive(Debug, clap::Args)]
@@ -61,6 +64,10 @@ pub(super) struct Arguments {
     /// Put this annotation inside what is signed; may be repeated
     #[arg(short, long = "annotations", value_name = "KEY=VALUE")]
     annotations: Vec<String>,
+    /// Let the signatures end after this time: a number and m, h, d or w (`90d`). The end is inside what is signed. An
+    /// image whose signature has nine tenths of that time left is signed already
+    #[arg(long, value_name = "TIME", value_parser = lifetime::parse)]
+    expires: Option<Duration>,
     /// Show what would be signed, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -108,7 +115,8 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         output_bundle: arguments.output_bundle.clone(),
         output,
     };
-    let job = Job { attacher, trust, annotations, formats, arguments };
+    let expires = arguments.expires.map(|lifetime| lifetime::end(attacher.now(), lifetime)).transpose()?;
+    let job = Job { attacher, trust, annotations, formats, expires, arguments };
     let signed = registry_access::wait(sign_all(&job, &images, usize::from(arguments.jobs)))??;
     let exit = signed.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
     let reports = signed.into_iter().map(|(report, _)| report).collect();
