@@ -11,5 +11,6 @@ pub mod key;
 mod output;
 mod progress;
 mod report;
+mod timestamp;
 
 pub use command::main;

@@ -102,11 +102,21 @@ fn check_shape(shape: &Shape) -> Result<(), DecodeFault> {
 }
 
 /// A bundle version 0.3 with a public-key hint.
-pub(super) fn encode(payload_type: &str, payload: Vec<u8>, signature: &[u8], key: &PublicKey) -> Vec<u8> {
+pub(super) fn encode(
+    payload_type: &str,
+    payload: Vec<u8>,
+    signature: &[u8],
+    timestamps: Vec<Vec<u8>>,
+    key: &PublicKey,
+) -> Vec<u8> {
     let signature = wire::DsseSignature::new(wire::SignatureBytes::from_bytes(signature), wire::KeyId::default());
     let envelope = wire::DsseEnvelope::new(payload_type, wire::PayloadBytes::new(payload), signature);
     let hint = wire::PublicKeyIdentifier::new(key.id().hint());
-    let material = wire::VerificationMaterial::new(wire::VerificationMaterialContent::PublicKey(hint));
+    let mut material = wire::VerificationMaterial::new(wire::VerificationMaterialContent::PublicKey(hint));
+    for response in timestamps {
+        let timestamp = wire::Rfc3161Timestamp::new(wire::TimestampToken::new(response));
+        material.timestamp_verification_data.rfc3161_timestamps.push(timestamp);
+    }
     let content = wire::SignatureContent::DsseEnvelope(envelope);
     let bundle = wire::Bundle::new(wire::MediaType::Bundle0_3, material, content);
     // Serializing strings into memory has no way to fail; were it to, the empty blob would not verify.

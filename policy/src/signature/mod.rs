@@ -288,9 +288,21 @@ impl UnsignedSignature {
     /// [`crate::verify::check_before_attaching`].
     #[must_use]
     pub fn encode(self, key: &PublicKey, signature: &[u8]) -> EncodedSignature {
+        self.encode_with_timestamps(key, signature, Vec::new())
+    }
+
+    /// The same, with the responses of timestamp authorities (RFC 3161) to a question about `signature`. Formats other
+    /// than the bundle have no place for them, and leave them out.
+    #[must_use]
+    pub fn encode_with_timestamps(
+        self,
+        key: &PublicKey,
+        signature: &[u8],
+        timestamps: Vec<Vec<u8>>,
+    ) -> EncodedSignature {
         match self.format {
             Format::SigstoreBundle | Format::Notation => {
-                let blob = bundle::encode(statement::PAYLOAD_TYPE, self.payload, signature, key);
+                let blob = bundle::encode(statement::PAYLOAD_TYPE, self.payload, signature, timestamps, key);
                 EncodedSignature { format: self.format, blob, detached: None }
             }
             Format::SimpleSigning => {

@@ -14,6 +14,7 @@ mod registry_access;
 mod resign;
 mod sign;
 mod signing;
+mod timestamps;
 mod trust;
 mod verify;
 

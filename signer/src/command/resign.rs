@@ -16,6 +16,7 @@ use super::children::children;
 use super::interruption::{self, Interruption};
 use super::registry_access;
 use super::signing::{Attacher, left};
+use super::timestamps;
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 use crate::output::{self, Output};
@@ -48,6 +49,8 @@ pub(super) struct Arguments {
     /// Look at this many images at one time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
+    #[command(flatten)]
+    timestamps: timestamps::Arguments,
     /// Show what would be signed, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -74,6 +77,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
             registry: arguments.registry.registry(&references, output)?,
             clock: registry_access::clock(),
             key,
+            timestamps: arguments.timestamps.authorities()?,
             dry_run: arguments.dry_run,
             output_bundle: None,
             output,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hallmark_policy::evidence::Observation;
 use hallmark_policy::image::{ImageReference, PinnedImage};
-use hallmark_policy::signature::{Format, Statement};
+use hallmark_policy::signature::{Format, Statement, UnsignedSignature};
 use hallmark_policy::verify::{AttachableSignature, VerifiedSignature, check_before_attaching};
 use hallmark_policy::{Code, Timestamp};
 use hallmark_registry::{AttachError, Registry};
@@ -14,12 +14,14 @@ use crate::error::{Exit, Failure};
 use crate::key::SigningKey;
 use crate::output::Output;
 use crate::report::{SignatureReport, Status};
+use crate::timestamp::TimestampAuthorities;
 
 /// One key, unlocked once, and where its signatures go.
 pub(super) struct Attacher {
     pub(super) registry: Registry,
     pub(super) clock: hallmark_verifier::Clock,
     pub(super) key: SigningKey,
+    pub(super) timestamps: TimestampAuthorities,
     pub(super) dry_run: bool,
     pub(super) output_bundle: Option<PathBuf>,
     pub(super) output: Output,
@@ -55,13 +57,6 @@ impl Attacher {
         statement: &Statement,
         known: &[VerifiedSignature],
     ) -> Result<SignatureReport, Failure> {
-        let signature = self.make(format, statement)?;
-        if format == Format::SigstoreBundle
-            && let Some(path) = &self.output_bundle
-            && !self.dry_run
-        {
-            write_bundle(path, signature.encoded().blob())?;
-        }
         let mut report = SignatureReport {
             format: format.as_str(),
             status: Status::WouldAttach,
@@ -71,23 +66,33 @@ impl Attacher {
             message: None,
             hint: None,
         };
+        let timestamps = if format == Format::SigstoreBundle { self.timestamps.len() } else { 0 };
         let same = |known: &&VerifiedSignature| {
             known.key() == self.key.public().id()
                 && known.format() == format
                 && known.name() == Some(&statement.name)
                 && *known.annotations() == statement.annotations
                 && lasts_long_enough(known.expires(), statement.expires, self.now())
+                && known.carried_timestamps() >= timestamps
         };
         if let Some(known) = known.iter().find(same) {
+            self.write_bundle(format, &self.make(format, statement, Vec::new())?)?;
             report.status = Status::AlreadySigned;
             report.artifact = Some(known.artifact().to_string());
             return Ok(report);
         }
         if self.dry_run {
+            self.make(format, statement, Vec::new())?;
             let unsigned = statement.unsigned(format).ok();
             report.payload = unsigned.and_then(|unsigned| serde_json::from_slice(unsigned.payload()).ok());
             return Ok(report);
         }
+        let answers = match timestamps {
+            0 => Vec::new(),
+            _ => self.timestamps.ask(&self.key.sign(unsigned(format, statement)?.message())).await?,
+        };
+        let signature = self.make(format, statement, answers)?;
+        self.write_bundle(format, &signature)?;
         let attached = self.registry.attach(&signature).await.map_err(attach_failure)?;
         self.output.detail(&format!("{} is attached to {}", attached.manifest, statement.image));
         report.status = Status::Attached;
@@ -96,13 +101,26 @@ impl Attacher {
         Ok(report)
     }
 
-    /// Signs, and verifies the result by the way that a verifier takes. Nothing else can be attached.
-    fn make(&self, format: Format, statement: &Statement) -> Result<AttachableSignature, Failure> {
-        let unsigned = statement
-            .unsigned(format)
-            .map_err(|error| Failure::new(Exit::Usage, error.to_string(), "sign with fewer or shorter annotations"))?;
+    fn write_bundle(&self, format: Format, signature: &AttachableSignature) -> Result<(), Failure> {
+        match &self.output_bundle {
+            Some(path) if format == Format::SigstoreBundle && !self.dry_run => {
+                write_bundle(path, signature.encoded().blob())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Signs, and verifies the result by the way that a verifier takes. Nothing else can be attached. The same
+    /// statement has the same signature each time, so that timestamps of it can be asked for first.
+    fn make(
+        &self,
+        format: Format,
+        statement: &Statement,
+        timestamps: Vec<Vec<u8>>,
+    ) -> Result<AttachableSignature, Failure> {
+        let unsigned = unsigned(format, statement)?;
         let signature = self.key.sign(unsigned.message());
-        let encoded = unsigned.encode(self.key.public(), &signature);
+        let encoded = unsigned.encode_with_timestamps(self.key.public(), &signature, timestamps);
         check_before_attaching(encoded, self.key.public(), &statement.image, self.now()).map_err(|rejection| Failure {
             exit: Exit::Unexpected,
             message: format!("the new signature does not verify and was not attached: {}", rejection.message),
@@ -113,6 +131,12 @@ impl Attacher {
     pub(super) fn now(&self) -> Timestamp {
         (self.clock)()
     }
+}
+
+fn unsigned(format: Format, statement: &Statement) -> Result<UnsignedSignature, Failure> {
+    statement
+        .unsigned(format)
+        .map_err(|error| Failure::new(Exit::Usage, error.to_string(), "sign with fewer or shorter annotations"))
 }
 
 /// Whether a signature that ends at `known` does for one that is to end at `asked`. An end is a moment later each time

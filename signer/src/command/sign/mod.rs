@@ -16,6 +16,7 @@ use hallmark_policy::trust::TrustSnapshot;
 use super::interruption::{self, Interruption};
 use super::registry_access;
 use super::signing::Attacher;
+use super::timestamps;
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 use crate::output::{self, Output};
@@ -36,6 +37,7 @@ Examples:
   hallmark sign --key hallmark.key --recursive registry.example.com/team/multi-platform:1.4
   hallmark sign --key hallmark.key --from-file images.txt --jobs 32 -o json > report.json
   hallmark sign --key hallmark.key --expires 90d registry.example.com/team/app:1.4
+  hallmark sign --key hallmark.key --timestamp-url https://timestamp.example.com/tsr registry.example.com/app:1.4
   hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4";
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +70,8 @@ pub(super) struct Arguments {
     /// image whose signature has nine tenths of that time left is signed already
     #[arg(long, value_name = "TIME", value_parser = lifetime::parse)]
     expires: Option<Duration>,
+    #[command(flatten)]
+    timestamps: timestamps::Arguments,
     /// Show what would be signed, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -111,6 +115,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         registry: arguments.registry.registry(&images, output)?,
         clock: registry_access::clock(),
         key,
+        timestamps: arguments.timestamps.authorities()?,
         dry_run: arguments.dry_run,
         output_bundle: arguments.output_bundle.clone(),
         output,
@@ -158,6 +163,10 @@ fn formats(arguments: &Arguments, images: usize) -> Result<Vec<Format>, Failure>
         if !formats.contains(&format) {
             formats.push(format);
         }
+    }
+    if arguments.timestamps.are_asked_for() && !formats.contains(&Format::SigstoreBundle) {
+        let hint = "sign with `--format bundle`, alone or beside simple signing";
+        return Err(Failure::new(Exit::Usage, "only bundles have a place for timestamps", hint));
     }
     let is_one = images == 1 && !arguments.recursive;
     if arguments.output_bundle.is_some() && (!is_one || !formats.contains(&Format::SigstoreBundle)) {

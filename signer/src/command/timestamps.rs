@@ -1,0 +1,50 @@
+//! The flags for timestamp authorities.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use hallmark_policy::verify::CertificateChain;
+
+use crate::error::{Exit, Failure};
+use crate::timestamp::TimestampAuthorities;
+
+/// Most bytes of a file with a chain.
+const MAX_CHAIN_BYTES: u64 = 64 * 1024;
+
+/// Which timestamp authorities are asked.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Timestamps")]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Have this authority (RFC 3161) timestamp each bundle's signature, so that it still counts when the key has ended; may be
+    /// repeated
+    #[arg(long, value_name = "URL")]
+    timestamp_url: Vec<String>,
+    /// Take only timestamps that verify under this chain (PEM: the authority's certificate, or the one that issues it,
+    /// first)
+    #[arg(long, value_name = "FILE", requires = "timestamp_url")]
+    timestamp_certificate_chain: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn are_asked_for(&self) -> bool {
+        !self.timestamp_url.is_empty()
+    }
+
+    pub(super) fn authorities(&self) -> Result<TimestampAuthorities, Failure> {
+        let chain = self.timestamp_certificate_chain.as_deref().map(read_chain).transpose()?;
+        TimestampAuthorities::new(&self.timestamp_url, chain)
+    }
+}
+
+fn read_chain(path: &Path) -> Result<CertificateChain, Failure> {
+    let failure = |problem: String| {
+        let message = format!("the timestamp authority's chain in `{}`: {problem}", path.display());
+        Failure::new(Exit::Invalid, message, "give a PEM file with the certificates that the authority publishes")
+    };
+    let file = File::open(path).map_err(|error| failure(error.to_string()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_CHAIN_BYTES).read_to_end(&mut bytes).map_err(|error| failure(error.to_string()))?;
+    CertificateChain::parse(&bytes).map_err(|error| failure(error.to_string()))
+}
