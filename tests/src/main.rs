@@ -11,6 +11,7 @@ mod attacks;
 mod counts;
 mod faults;
 mod recorded;
+mod timestamps;
 mod writers;
 
 // With other programs, on two registries.
