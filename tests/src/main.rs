@@ -10,6 +10,7 @@ mod architecture;
 mod attacks;
 mod counts;
 mod faults;
+mod passwords;
 mod recorded;
 mod timestamps;
 mod writers;

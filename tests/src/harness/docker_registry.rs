@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -13,6 +13,8 @@ use super::peers::{Peer, peer};
 
 /// How long the registry may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a line of the access log may come after the answer that it is about.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who may push and pull in a registry that was started with [`Access::Password`].
 pub(crate) const USER: &str = "robot";
@@ -34,6 +36,7 @@ pub(crate) enum Access {
 pub(crate) struct DockerRegistry {
     process: Child,
     host: String,
+    access: Arc<Mutex<Vec<String>>>,
     // Dropped after the process has ended.
     _folder: TempDir,
     _peer: Peer,
@@ -52,22 +55,34 @@ impl DockerRegistry {
             .arg("serve")
             .arg(&configuration)
             .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let access = record(BufReader::new(process.stdout.take().unwrap()));
         let log = BufReader::new(process.stderr.take().unwrap());
         let Some(host) = wait_for_listening(log) else {
             let _ = process.kill();
             let _ = process.wait();
             panic!("docker-registry did not listen within {START_TIMEOUT:?}");
         };
-        Some(Self { process, host, _folder: folder, _peer: peer })
+        Some(Self { process, host, access, _folder: folder, _peer: peer })
     }
 
     /// `127.0.0.1:PORT`, as it stands in front of an image's name.
     pub(crate) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The requests of the registry's own access log, as `METHOD path status`, since the last time this was asked. A
+    /// line is written after its answer, so that many lines are waited for, and a little longer for one too many.
+    pub(crate) fn requests(&self, expected: usize) -> Vec<String> {
+        let end = Instant::now() + LOG_PATIENCE;
+        while self.access.lock().unwrap().len() < expected && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        std::mem::take(&mut *self.access.lock().unwrap())
     }
 }
 
@@ -107,6 +122,22 @@ fn wait_for_listening(log: BufReader<std::process::ChildStderr>) -> Option<Strin
         }
     });
     receiver.recv_timeout(START_TIMEOUT).ok()
+}
+
+/// Keeps the requests of an access log in Apache's combined format (`HOST - - [TIME] "METHOD path PROTOCOL" status ...`).
+fn record(log: BufReader<std::process::ChildStdout>) -> Arc<Mutex<Vec<String>>> {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&requests);
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            let mut parts = line.split('"').skip(1);
+            let (Some(request), Some(answer)) = (parts.next(), parts.next()) else { continue };
+            let request = request.rsplit_once(' ').map_or(request, |(request, _)| request);
+            let status = answer.split_whitespace().next().unwrap_or_default();
+            record.lock().unwrap().push(format!("{request} {status}"));
+        }
+    });
+    requests
 }
 
 fn listening_address(line: &str) -> Option<String> {

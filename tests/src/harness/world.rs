@@ -17,7 +17,7 @@ use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::EncodePublicKey as _;
 
 use super::hostile::{Hostility, Logged};
-use super::registry::{Options, TestRegistry};
+use super::registry::{Options, TestRegistry, tar};
 
 /// The repository of every world's image.
 pub(crate) const REPOSITORY: &str = "team/app";
@@ -191,4 +191,22 @@ pub(crate) async fn try_to_attach(
             client.danger_attach_unverified_simple_signing(&statement.image, encoded.blob(), &signature).await
         }
     }
+}
+
+/// Pushes a small image that real programs can unpack, through a registry client. Each repository's image is another
+/// one.
+pub(crate) async fn push_image(client: &Registry, image: &ImageReference) -> Digest {
+    let layer = tar("file", image.repository().path().as_bytes());
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer).to_string()]}
+    });
+    let config = config.to_string().into_bytes();
+    for blob in [&layer, &config] {
+        client.push_blob(image.repository(), blob).await.unwrap();
+    }
+    let layer = Descriptor::of("application/vnd.oci.image.layer.v1.tar", &layer);
+    let manifest = Manifest::new(Descriptor::of(media_type::OCI_CONFIG, &config), vec![layer]).encode();
+    client.push_manifest(image, media_type::OCI_MANIFEST, &manifest).await.unwrap();
+    Digest::of(&manifest)
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use hallmark_policy::evidence::Observation;
-use hallmark_policy::image::{Descriptor, Digest, ImageReference, Manifest, media_type};
+use hallmark_policy::image::{Digest, ImageReference, Manifest};
 use hallmark_registry::Registry;
 use tempfile::TempDir;
 
@@ -18,7 +18,7 @@ use crate::harness::docker_registry::{Access, DockerRegistry};
 use crate::harness::peers::{Answer, Peer, peer};
 use crate::harness::programs::{PASSPHRASE, run_hallmark};
 use crate::harness::registry::TestRegistry;
-use crate::harness::world::client;
+use crate::harness::world::{client, push_image};
 
 /// A registry: with the referrers API, or without.
 enum Site {
@@ -96,19 +96,7 @@ impl Bench {
     /// another one.
     async fn image(&self, repository: &str) -> String {
         let name = format!("{}/{repository}:v1", self.site.host());
-        let image: ImageReference = name.parse().unwrap();
-        let layer = crate::harness::registry::tar("file", repository.as_bytes());
-        let config = serde_json::json!({
-            "architecture": "amd64", "os": "linux", "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer).to_string()]}
-        });
-        let config = config.to_string().into_bytes();
-        for blob in [&layer, &config] {
-            self.client.push_blob(image.repository(), blob).await.unwrap();
-        }
-        let layer = Descriptor::of("application/vnd.oci.image.layer.v1.tar", &layer);
-        let manifest = Manifest::new(Descriptor::of(media_type::OCI_CONFIG, &config), vec![layer]);
-        self.client.push_manifest(&image, media_type::OCI_MANIFEST, &manifest.encode()).await.unwrap();
+        push_image(&self.client, &name.parse().unwrap()).await;
         name
     }
 
