@@ -145,7 +145,7 @@ codes! {
         "have the missing authorities sign the image as well";
     /// Fewer timestamp authorities vouch for the signature's time than its authority needs, and it carries no more.
     TimestampMissing = "timestamp-missing", Deny, 12,
-        "sign again with a tool that puts a timestamp of each authority that is needed into the bundle";
+        "sign again with `--timestamp-url URL`, once for each timestamp authority that is needed";
     /// The signature carries timestamps, and too few of them are of timestamp authorities that are trusted.
     TimestampUntrusted = "timestamp-untrusted", Deny, 12,
         "sign again with a timestamp of an authority in `timestampAuthorities`, or add the whole chain of this one there";

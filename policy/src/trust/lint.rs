@@ -214,7 +214,7 @@ fn windows(key: &TrustedKey, entry: &Placed<super::document::KeyEntry>, path: &s
     if key.window.sign_until.is_some() {
         let message = "nothing here proves when a signature was made, so from `sign.until` on none of this key counts";
         let hint = "sign again with the next key before that date, or write only `acceptUntil`, or list \
-                    `timestampAuthorities` and sign with timestamps";
+                    `timestampAuthorities` and sign with `--timestamp-url`";
         let until = entry.value.sign.as_ref().and_then(|sign| sign.value.until.as_ref());
         let path = format!("{path}.sign.until");
         remarks.add(place(until), path, LintCode::WindowWithoutTrustedTime, message, hint);
