@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use hallmark_policy::evidence::Cause;
-use hallmark_policy::image::{Digest, ImageReference, Repository};
+use hallmark_policy::evidence::{Cause, Observation};
+use hallmark_policy::image::{Digest, ImageReference, PinnedImage, Repository};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, LOCATION};
 use http::{Method, StatusCode};
 use url::Url;
@@ -48,6 +48,14 @@ pub enum PushError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The registry says that it took something, and does not have it.
+    #[error("the registry accepted the {what} `{digest}` and does not have it")]
+    Missing {
+        /// `blob` or `manifest`.
+        what: &'static str,
+        /// Its digest.
+        digest: Digest,
+    },
     /// The registry refuses what was sent.
     #[error("the registry refuses the {what} with status {status}{detail}")]
     Refused {
@@ -74,6 +82,7 @@ impl PushError {
             }
             Self::DigestMismatch { .. } => "push by tag, or name the digest of these very bytes",
             Self::Location { .. } => "check the registry's external address and the proxy in front of it",
+            Self::Missing { .. } => "check the registry's storage and any mirror in front of it, then run it again",
             Self::Refused { .. } => {
                 "the registry's log says more; check quotas, immutable tags and the repository's rules"
             }
@@ -105,8 +114,13 @@ impl Shared {
         let response = self.send_push(&begin).await?;
         match response.status {
             StatusCode::ACCEPTED => {}
-            // Some registries answer that they have no need for an upload.
-            StatusCode::CREATED => return Ok(digest),
+            // Some registries answer that they have no need for an upload: that is looked at, since nothing was sent.
+            StatusCode::CREATED => {
+                return match self.has_blob(repository, digest, deadline).await? {
+                    true => Ok(digest),
+                    false => Err(PushError::Missing { what: "blob", digest }),
+                };
+            }
             _ => return Err(refused("blob", &begin, &response)),
         }
         let mut url = upload_address(&begin, &response.headers)?;
@@ -123,6 +137,17 @@ impl Shared {
         }
     }
 
+    /// HEAD of a blob.
+    async fn has_blob(&self, repository: &Repository, digest: Digest, deadline: Instant) -> Result<bool, PushError> {
+        let request = self.request(repository, Method::HEAD, &format!("blobs/{digest}"), deadline)?;
+        let response = self.send_push(&request).await?;
+        match response.status {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(PushError::Unknown(status_cause(&request, &response))),
+        }
+    }
+
     /// PUT of a manifest. The digest is ours; what the registry answers may only agree.
     pub(crate) async fn push_manifest(
         &self,
@@ -131,11 +156,15 @@ impl Shared {
         bytes: &[u8],
         deadline: Instant,
     ) -> Result<PushedManifest, PushError> {
-        self.push_manifest_if(image, media_type, bytes, None, deadline).await
+        let (pushed, is_named) = self.put_manifest(image, media_type, bytes, None, deadline).await?;
+        if !is_named {
+            self.check_pushed(image.repository(), pushed.digest, deadline).await?;
+        }
+        Ok(pushed)
     }
 
     /// PUT of a manifest in the place of the one with this `ETag`; a registry that looks at it refuses with 412 when
-    /// another one is there by now.
+    /// another one is there by now. The caller looks at the tag again.
     pub(crate) async fn push_manifest_if(
         &self,
         image: &ImageReference,
@@ -144,6 +173,18 @@ impl Shared {
         condition: Option<HeaderValue>,
         deadline: Instant,
     ) -> Result<PushedManifest, PushError> {
+        self.put_manifest(image, media_type, bytes, condition, deadline).await.map(|(pushed, _)| pushed)
+    }
+
+    /// The manifest as the registry took it, and whether the registry named it.
+    async fn put_manifest(
+        &self,
+        image: &ImageReference,
+        media_type: &str,
+        bytes: &[u8],
+        condition: Option<HeaderValue>,
+        deadline: Instant,
+    ) -> Result<(PushedManifest, bool), PushError> {
         let digest = Digest::of(bytes);
         if let Some(expected) = image.digest().filter(|expected| !expected.matches(bytes)) {
             return Err(PushError::DigestMismatch { expected, actual: digest });
@@ -168,11 +209,23 @@ impl Shared {
         if !matches!(response.status, StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED) {
             return Err(refused("manifest", &request, &response));
         }
-        if let Some(found) = content_digest(&response.headers).filter(|found| !found.matches(bytes)) {
+        let named = content_digest(&response.headers);
+        if let Some(found) = named.filter(|found| !found.matches(bytes)) {
             return Err(PushError::DigestChanged { expected: digest, found });
         }
         let subject = response.headers.get("oci-subject").and_then(|subject| subject.to_str().ok()?.parse().ok());
-        Ok(PushedManifest { digest, subject })
+        Ok((PushedManifest { digest, subject }, named.is_some()))
+    }
+
+    /// A registry that does not name what it stored is asked for it by digest (distribution-spec, "Pushing Manifests":
+    /// the header is only a SHOULD).
+    async fn check_pushed(&self, repository: &Repository, digest: Digest, deadline: Instant) -> Result<(), PushError> {
+        let image = ImageReference::from(PinnedImage { repository: repository.clone(), digest });
+        match self.head(&image, deadline).await {
+            Observation::Found(_) => Ok(()),
+            Observation::Absent => Err(PushError::Missing { what: "manifest", digest }),
+            Observation::Unknown(cause) => Err(PushError::Unknown(cause)),
+        }
     }
 
     async fn send_push(&self, request: &Request) -> Result<Response, PushError> {

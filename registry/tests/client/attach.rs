@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::{join, join_all};
 use hallmark_policy::evidence::{Observation, Place};
 use hallmark_policy::image::{Digest, ImageReference, Index, Manifest, media_type};
-use hallmark_registry::AttachError;
+use hallmark_registry::{AttachError, PushError};
 
 use crate::scripted::{Scripted, annotations, attach_foreign_simple_signing, client, gather, text};
 
@@ -201,4 +201,29 @@ async fn a_registry_that_honours_if_match_is_asked_to_and_its_refusal_is_only_an
     let tag = ImageReference::tagged(image.repository.clone(), image.digest.fallback_tag());
     let Observation::Found(fetched) = registry.fetch_manifest(&tag).await else { panic!("no index") };
     assert_eq!(Index::parse(fetched.content.bytes()).unwrap().manifests.len(), 2);
+}
+
+#[tokio::test]
+async fn must_not_take_a_201_for_something_stored() {
+    // Neither names what it stored, nor stores it.
+    let server = Scripted::with(
+        |request| {
+            let path = request.uri().path();
+            let is_lost = request.method() == "PUT" && path.contains("/manifests/")
+                || request.method() == "POST" && path.contains("/lost/");
+            is_lost.then(|| text(201, ""))
+        },
+        |_, response| response,
+    )
+    .await;
+    let registry = client();
+    let image = server.reference("app:v1");
+    let index = Index::new(Vec::new()).encode();
+    let error = registry.push_manifest(&image, media_type::OCI_INDEX, &index).await.unwrap_err();
+    assert_eq!(error, PushError::Missing { what: "manifest", digest: Digest::of(&index) });
+    let lost = server.reference("lost/app:v1");
+    let error = registry.push_blob(lost.repository(), b"blob").await.unwrap_err();
+    assert_eq!(error, PushError::Missing { what: "blob", digest: Digest::of(b"blob") });
+    // Its twin: what is there is taken for stored, whatever the answer lacks.
+    assert!(registry.push_blob(image.repository(), b"blob").await.is_ok());
 }

@@ -149,3 +149,37 @@ async fn wrong_credentials_are_refused_without_a_loop() {
     let found = client_with(Configuration::default()).resolve(&server.reference("app:v1")).await;
     assert!(found.cause().unwrap().detail().contains("there are none"), "{found:?}");
 }
+
+#[tokio::test]
+async fn must_not_send_credentials_to_an_upload_address_on_another_host() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let attacker = Scripted::with(
+        move |request| {
+            log.lock().unwrap().push(format!("{:?}", request.headers()));
+            Some(challenge(r#"Basic realm="r""#))
+        },
+        |_, response| response,
+    )
+    .await;
+    let target = attacker.host.clone();
+    let server = Scripted::with(
+        move |request| {
+            if authorization(request.headers()).is_none() {
+                return Some(challenge(r#"Basic realm="r""#));
+            }
+            let mut response = text(202, "");
+            response.headers_mut().insert("location", format!("http://{target}/upload").parse().unwrap());
+            (request.method() == "POST" && request.uri().path().contains("/led-away/")).then_some(response)
+        },
+        |_, response| response,
+    )
+    .await;
+    let registry = client_with(with_canary(&server.host));
+    let image = server.reference("led-away/app:v1");
+    assert!(registry.push_blob(image.repository(), b"blob").await.is_err());
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(!seen.is_empty() && seen.iter().all(|headers| !headers.contains("authorization")), "{seen:?}");
+    // Its twin: the registry's own upload address gets them.
+    assert!(registry.push_blob(server.reference("app:v1").repository(), b"blob").await.is_ok());
+}
