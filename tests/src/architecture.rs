@@ -114,6 +114,11 @@ fn must_not_speak_to_registries_outside_the_registry_package() {
         if file.name().contains("/demo/") {
             continue;
         }
+        // Timestamp authorities are no registries, and are asked by the signer alone.
+        if file.name().ends_with("signer/src/timestamp.rs") {
+            assert!(!file.code().iter().any(|(_, line)| line.contains("/v2/")), "{}", file.name());
+            continue;
+        }
         for (number, line) in file.code() {
             for word in ["reqwest::", "Docker-Content-Digest", "oci_client"] {
                 assert!(!line.contains(word), "{}:{number}: `{word}` outside `registry`", file.name());
