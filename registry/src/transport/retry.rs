@@ -28,7 +28,8 @@ impl<T: Transport> Retry<T> {
             let result = self.inner.send(request).await;
             let Some(asked) = repeatable(request, &result) else { return result };
             let pause = asked.unwrap_or_else(|| jitter(PAUSE * 2_u32.pow(attempt)));
-            let in_time = Instant::now() + pause < request.deadline;
+            // The pause may be any number that a registry thought of: nothing is added to it.
+            let in_time = pause < request.deadline.saturating_duration_since(Instant::now());
             if attempt >= MAX_RETRIES || pause > MAX_PAUSE || !in_time {
                 return result;
             }
@@ -103,6 +104,16 @@ mod tests {
         assert_eq!(attempts(Method::GET, vec![Err(Failure::Deadline), good()]).await, 1);
         assert_eq!(attempts(Method::GET, vec![answer(429, &[("retry-after", "1")]), good()]).await, 2);
         assert_eq!(attempts(Method::GET, vec![answer(429, &[("retry-after", "3")]), good()]).await, 1);
+    }
+
+    #[tokio::test]
+    async fn must_not_fall_over_a_retry_after_beyond_all_clocks() {
+        for seconds in [u64::MAX.to_string(), (u64::MAX / 2).to_string()] {
+            let answers = vec![answer(429, &[("retry-after", &seconds)]), answer(200, &[])];
+            assert_eq!(attempts(Method::GET, answers).await, 1, "{seconds}");
+        }
+        // Its twin: a pause that is within reason is waited for.
+        assert_eq!(attempts(Method::GET, vec![answer(429, &[("retry-after", "0")]), answer(200, &[])]).await, 2);
     }
 
     #[test]
