@@ -15,7 +15,7 @@
 //!
 //! What holds: an entry that an operation reported as attached is lost only to a writer that took longer than the pause
 //! between its reading and its writing, and that does not read the list again. Our own writers do read it again.
-//! A program of another kind may still overwrite the list later; `hallmark repair` finds what was lost then.
+//! A program of another kind may still overwrite the list later; signing again puts back what was lost then.
 //!
 //! A lone writer pays one pause of a tenth of a second, or of four windows where the registry is far away.
 
