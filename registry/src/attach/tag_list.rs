@@ -51,16 +51,7 @@ pub(crate) struct TagList {
     /// What must be in it: ours first, then what was seen in it.
     entries: Vec<Value>,
     own: usize,
-    /// A whole document with our entries, to be written as it is where nothing else has to be in it.
-    whole: Option<Whole>,
     was_stripped: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Whole {
-    bytes: Vec<u8>,
-    media_type: String,
-    entries: Vec<Value>,
 }
 
 /// A document that is to be written.
@@ -77,15 +68,7 @@ impl TagList {
     pub(crate) fn with(kind: ListKind, tag: Tag, entries: &[Descriptor]) -> Self {
         // Serializing strings, numbers and maps with string keys has no way to fail.
         let entries: Vec<Value> = entries.iter().map(|entry| serde_json::to_value(entry).unwrap_or_default()).collect();
-        Self { kind, tag, own: entries.len(), entries, whole: None, was_stripped: false }
-    }
-
-    #[cfg(test)]
-    /// A list that must have the entries of a document, and is that document where nothing else is in it.
-    pub(crate) fn of_document(kind: ListKind, tag: Tag, media_type: &str, bytes: &[u8]) -> Result<Self, AttachError> {
-        let entries = parse(kind, &tag, bytes)?.1;
-        let whole = Whole { bytes: bytes.to_vec(), media_type: media_type.to_owned(), entries: entries.clone() };
-        Ok(Self { kind, tag, own: entries.len(), entries, whole: Some(whole), was_stripped: false })
+        Self { kind, tag, own: entries.len(), entries, was_stripped: false }
     }
 
     pub(super) fn tag(&self) -> &Tag {
@@ -128,12 +111,6 @@ impl TagList {
             self.entries.iter().filter(|entry| !present.iter().any(|have| self.kind.is_same(have, entry))).collect();
         if missing.is_empty() && existing.is_some() {
             return Ok(None);
-        }
-        if let Some(whole) = &self.whole
-            && self.entries.iter().all(|entry| whole.entries.iter().any(|have| self.kind.is_same(have, entry)))
-        {
-            let Whole { bytes, media_type, .. } = whole.clone();
-            return Ok(Some(Written { bytes, media_type, config: None }));
         }
         if self.kind == ListKind::Layers && present.len() + missing.len() > MAX_SIGNATURES {
             let problem =
@@ -323,22 +300,6 @@ mod tests {
         assert!(matches!(error, AttachError::Full { .. }), "{error}");
         let room = Manifest::new(config, many.into_iter().skip(1).collect()).encode();
         assert!(layers(&[signed(b"q", "s")]).written(Some(&room)).is_ok());
-    }
-
-    #[test]
-    fn a_whole_document_is_written_as_it_is_unless_something_else_is_there() {
-        let whole = br#"{"schemaVersion":2,  "manifests":[]}"#;
-        let mut list = TagList::of_document(ListKind::Manifests, tag(), media_type::OCI_INDEX, whole).unwrap();
-        assert_eq!(list.written(None).unwrap().unwrap().bytes, whole);
-        let layer = signed(b"p", "s");
-        let source = layers(std::slice::from_ref(&layer)).written(None).unwrap().unwrap().bytes;
-        let copy = || TagList::of_document(ListKind::Layers, tag(), media_type::OCI_MANIFEST, &source).unwrap();
-        let written = copy().written(None).unwrap().unwrap();
-        assert_eq!((written.bytes, written.config), (source.clone(), None));
-        let theirs = layers(&[signed(b"theirs", "t")]).written(None).unwrap().unwrap().bytes;
-        let merged = copy().written(Some(&theirs)).unwrap().unwrap();
-        assert_eq!(digests(&merged.bytes, ListKind::Layers), [Digest::of(b"theirs"), Digest::of(b"p")]);
-        assert!(merged.config.is_some());
     }
 
     #[test]

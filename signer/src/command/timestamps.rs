@@ -45,6 +45,10 @@ fn read_chain(path: &Path) -> Result<CertificateChain, Failure> {
     };
     let file = File::open(path).map_err(|error| failure(error.to_string()))?;
     let mut bytes = Vec::new();
-    file.take(MAX_CHAIN_BYTES).read_to_end(&mut bytes).map_err(|error| failure(error.to_string()))?;
+    file.take(MAX_CHAIN_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failure(error.to_string()))?;
+    // A chain that was cut off between two certificates would be another chain.
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_CHAIN_BYTES) {
+        return Err(failure(format!("it is larger than {MAX_CHAIN_BYTES} bytes")));
+    }
     CertificateChain::parse(&bytes).map_err(|error| failure(error.to_string()))
 }

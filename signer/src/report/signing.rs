@@ -110,6 +110,9 @@ impl SigningReport {
                 signature.tell(&mut text, &self.key_id);
             }
         }
+        if self.images.is_empty() {
+            text.line("nothing to sign: no image there carries a signature of the old key");
+        }
         if self.images.len() > 1 {
             text.line(self.summary.sentence());
         }

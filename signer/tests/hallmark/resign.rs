@@ -58,6 +58,10 @@ fn everything_that_the_old_key_has_signed_is_signed_again_and_nothing_else() {
     assert_eq!(verify(&keys, "new.pub", &[], &unsigned), 10);
     assert_eq!(verify(&keys, "new.pub", &[], &foreign), 12);
 
+    let stranger = ["resign", "--from", "new.pub", "--to", "other.key", "--dry-run", unsigned.as_str()];
+    let nothing = hallmark(keys.path(), PASSPHRASE, &stranger).done();
+    assert!(nothing.stdout.contains("nothing to sign"), "{}", nothing.stdout);
+
     let again = run(&keys, &resign).done().json();
     assert_eq!(summary(&again), [5, 0, 0]);
 }
