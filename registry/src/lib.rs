@@ -13,6 +13,7 @@ mod content_cache;
 mod credentials;
 mod endpoint;
 mod gather;
+mod items;
 mod link;
 mod listing;
 mod push;

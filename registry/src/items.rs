@@ -1,0 +1,253 @@
+//! Fetching what was listed: manifests and the blobs that they name, each once, within the bounds.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Instant;
+
+use futures_util::{StreamExt as _, stream};
+use hallmark_policy::Code;
+use hallmark_policy::evidence::{Fault, Retrieval};
+use hallmark_policy::image::{Content, Descriptor, Digest, PinnedImage, media_type};
+use hallmark_policy::limits::{MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
+use hallmark_policy::signature::{Format, Statement};
+
+use crate::budget::{Reserved, Stage};
+use crate::read::{Answer, ManifestName, Problem, contradiction};
+use crate::registry::Shared;
+
+/// Most requests of one gathering at one time: with 4 MiB an item, this bounds what is in flight.
+const CONCURRENCY: usize = 16;
+
+/// The content of items, or what became of them.
+pub(crate) type Items = BTreeMap<Digest, Retrieval>;
+
+impl Shared {
+    /// Fetches items a few at a time. Which ones are within the limits depends on what was listed and in which order,
+    /// never on which answer comes first. Gives the memory that was reserved for them.
+    pub(crate) async fn fetch_all(
+        &self,
+        image: &PinnedImage,
+        kind: ItemKind,
+        wanted: Wanted,
+        items: &mut Items,
+        deadline: Instant,
+    ) -> Option<Reserved> {
+        let mut spent: usize = items.values().map(retrieved_bytes).sum();
+        let mut fetches = Vec::new();
+        let mut fetched_bytes: usize = 0;
+        for (index, digest) in wanted.order.into_iter().enumerate() {
+            let size = wanted.sizes.get(&digest).copied().unwrap_or(u64::MAX);
+            match kind.read_limit(index, size, &mut spent) {
+                Ok(limit) => {
+                    fetched_bytes = fetched_bytes.saturating_add(limit);
+                    fetches.push((digest, limit));
+                }
+                Err(detail) => settle(items, digest, limit_exceeded(detail)),
+            }
+        }
+        if fetches.is_empty() {
+            return None;
+        }
+        let host = image.repository.host();
+        let reserved = match self.budget.reserve(host, kind.stage(), fetched_bytes, deadline).await {
+            Ok(reserved) => reserved,
+            Err(cause) => {
+                for (digest, _) in fetches {
+                    settle(items, digest, Retrieval::Unknown(cause.clone()));
+                }
+                return None;
+            }
+        };
+        let fetches = fetches.into_iter().map(|(digest, limit)| async move {
+            (digest, self.find_or_fetch_item(image, kind, digest, limit, deadline).await)
+        });
+        let mut fetched = stream::iter(fetches).buffer_unordered(CONCURRENCY);
+        while let Some((digest, retrieval)) = fetched.next().await {
+            settle(items, digest, retrieval);
+        }
+        Some(reserved)
+    }
+
+    /// What was fetched before for the same partition, or else what the registry serves. The registry has just listed
+    /// the digest for this partition, so that what is found tells nobody anything new.
+    async fn find_or_fetch_item(
+        &self,
+        image: &PinnedImage,
+        kind: ItemKind,
+        digest: Digest,
+        limit: usize,
+        deadline: Instant,
+    ) -> Retrieval {
+        let Some(cache) = &self.content_cache else {
+            return self.fetch_item(image, kind, digest, limit, deadline).await;
+        };
+        let partition = self.partition(&image.repository);
+        if let Some(content) = cache.find(partition, digest).await
+            && content.digest() == digest
+            // A claimed size that is wrong is rejected whether or not the content is known.
+            && content.bytes().len() <= limit
+        {
+            return Retrieval::Content(content);
+        }
+        let retrieval = self.fetch_item(image, kind, digest, limit, deadline).await;
+        if let Retrieval::Content(content) = &retrieval {
+            cache.keep(partition, content);
+        }
+        retrieval
+    }
+
+    async fn fetch_item(
+        &self,
+        image: &PinnedImage,
+        kind: ItemKind,
+        digest: Digest,
+        limit: usize,
+        deadline: Instant,
+    ) -> Retrieval {
+        let repository = &image.repository;
+        let answer = match kind {
+            ItemKind::Manifest => self.read_manifest(repository, ManifestName::Digest(digest), limit, deadline).await,
+            ItemKind::Blob => self.read_blob(repository, digest, limit, deadline).await,
+        };
+        match answer {
+            Answer::Found(served) => match served.check(digest) {
+                Ok(content) => Retrieval::Content(content),
+                Err(Problem::Lie(detail)) => Retrieval::Rejected(Fault { code: Code::DigestMismatch, detail }),
+                Err(problem @ Problem::CutOff) => Retrieval::Unknown(problem.cause(repository.host())),
+            },
+            Answer::Absent => {
+                let problem = format!("it lists `{digest}`, and does not have it");
+                Retrieval::Unknown(contradiction(repository.host(), &problem))
+            }
+            Answer::TooLarge { limit } if limit >= kind.limit() => {
+                limit_exceeded(format!("it has more than the limit of {limit} bytes"))
+            }
+            Answer::TooLarge { limit } => {
+                let detail = format!("the registry sends more than the {limit} bytes that it says the item has");
+                Retrieval::Rejected(Fault { code: Code::DigestMismatch, detail })
+            }
+            Answer::Unknown(cause) => Retrieval::Unknown(cause),
+        }
+    }
+}
+
+/// Manifests and blobs are asked for at different addresses, and have different bounds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ItemKind {
+    Blob,
+    Manifest,
+}
+
+impl ItemKind {
+    fn limit(self) -> usize {
+        match self {
+            Self::Blob => MAX_SIGNATURE_BYTES,
+            Self::Manifest => MAX_MANIFEST_BYTES,
+        }
+    }
+
+    fn stage(self) -> Stage {
+        match self {
+            Self::Blob => Stage::Blobs,
+            Self::Manifest => Stage::Manifests,
+        }
+    }
+
+    /// Most items of this kind: each of the two listings may name [`MAX_SIGNATURES`].
+    fn most(self) -> usize {
+        2 * MAX_SIGNATURES
+    }
+
+    /// How many bytes are read of the item at this place in the order, or why it is not read at all.
+    fn read_limit(self, index: usize, size: u64, spent: &mut usize) -> Result<usize, String> {
+        if index >= self.most() {
+            return Err(format!("it comes after {} other items", self.most()));
+        }
+        let claimed = usize::try_from(size).unwrap_or(usize::MAX);
+        let limit = match self {
+            // The bytes of a listing's entry may be right where its size is wrong.
+            Self::Manifest => claimed.min(self.limit()),
+            Self::Blob if claimed > self.limit() => {
+                return Err(format!("its size is {size} bytes, and the limit is {}", self.limit()));
+            }
+            Self::Blob => claimed,
+        };
+        *spent = spent.saturating_add(limit);
+        if *spent > MAX_EVIDENCE_BYTES {
+            return Err(format!("with it, the evidence would have more than {MAX_EVIDENCE_BYTES} bytes"));
+        }
+        Ok(limit)
+    }
+}
+
+/// What is to be fetched, in the order in which it was listed, with the size that is claimed.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    pub(crate) order: Vec<Digest>,
+    sizes: BTreeMap<Digest, u64>,
+}
+
+impl Wanted {
+    /// Two places may claim different sizes for one item. The largest claim within the limit counts, so that a wrong
+    /// claim in one place never spoils a right one in another; the digest decides about the bytes anyway.
+    pub(crate) fn add(&mut self, digest: Digest, size: u64, kind: ItemKind) {
+        let limit = u64::try_from(kind.limit()).unwrap_or(u64::MAX);
+        match self.sizes.entry(digest) {
+            Entry::Vacant(entry) => {
+                self.order.push(digest);
+                entry.insert(size);
+            }
+            Entry::Occupied(mut entry) => {
+                let known = *entry.get();
+                if known > limit || (size <= limit && size > known) {
+                    entry.insert(size);
+                }
+            }
+        }
+    }
+}
+
+/// The payload of a legacy signature, where it is the one that cosign writes for this image when nobody asks for
+/// anything else (cosign `SIGNATURE_SPEC.md`): it saves the request for the blob. The digest of the layer decides, so
+/// that a guess that is wrong is only a guess.
+pub(crate) fn rebuilt(image: &PinnedImage, layer: &Descriptor) -> Option<Content> {
+    if layer.media_type != media_type::SIMPLE_SIGNING {
+        return None;
+    }
+    let repository = &image.repository;
+    // cosign writes Docker Hub's old name.
+    let old = (repository.host() == "docker.io").then(|| format!("index.docker.io/{}", repository.path()));
+    [Some(repository.to_string()), old].into_iter().flatten().find_map(|name| {
+        let statement = Statement { image: image.clone(), name, annotations: BTreeMap::new(), expires: None };
+        let payload = statement.unsigned(Format::SimpleSigning).ok()?.payload().to_vec();
+        (u64::try_from(payload.len()).ok()? == layer.size).then_some(())?;
+        Content::check(layer.digest, payload).ok()
+    })
+}
+
+fn retrieved_bytes(item: &Retrieval) -> usize {
+    match item {
+        Retrieval::Content(content) => content.bytes().len(),
+        Retrieval::Rejected(_) | Retrieval::Unknown(_) => 0,
+    }
+}
+
+pub(crate) fn limit_exceeded(detail: String) -> Retrieval {
+    Retrieval::Rejected(Fault { code: Code::LimitExceeded, detail })
+}
+
+/// Records what became of an item that may be named twice, as a manifest and as a layer: content outweighs all, and
+/// not knowing outweighs a rejection.
+pub(crate) fn settle(items: &mut Items, digest: Digest, retrieval: Retrieval) {
+    match items.entry(digest) {
+        Entry::Vacant(entry) => {
+            entry.insert(retrieval);
+        }
+        Entry::Occupied(mut entry) => match (entry.get(), &retrieval) {
+            (Retrieval::Content(_), _) | (Retrieval::Unknown(_), Retrieval::Rejected(_)) => {}
+            _ => {
+                entry.insert(retrieval);
+            }
+        },
+    }
+}
