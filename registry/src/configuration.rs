@@ -8,7 +8,7 @@ use std::time::Duration;
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Repository;
 
-use crate::{ContentCache, CredentialSource};
+use crate::{ClientCertificate, ContentCache, CredentialSource};
 
 /// The clock, handed in by whoever starts the program.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -65,6 +65,8 @@ pub struct HostConfiguration {
     pub plain_http: bool,
     /// Certificates of authorities that this host is believed by, beside the system's: PEM, one or more.
     pub ca_certificates_pem: Option<Vec<u8>>,
+    /// Who we are to this host, where it asks for a certificate.
+    pub client_certificate: Option<ClientCertificate>,
     /// Accept any certificate from this host.
     pub danger_accept_invalid_certificates: bool,
     /// Hosts (with their port) of token services that may be given this registry's credentials. Without an entry,
@@ -97,6 +99,14 @@ pub enum ConfigurationError {
         /// What is wrong with them.
         problem: String,
     },
+    /// The client certificate for a host and its key are not PEM, or do not fit together.
+    #[error("the client certificate for registry `{host}` cannot be used: {problem}")]
+    ClientCertificate {
+        /// The host.
+        host: String,
+        /// What is wrong with it, without the key.
+        problem: String,
+    },
     /// A key of [`Configuration::hosts`] is not a host.
     #[error("`{host}` is not a registry host")]
     Host {
@@ -117,6 +127,10 @@ impl ConfigurationError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Certificates { .. } => "give a file with one or more `-----BEGIN CERTIFICATE-----` blocks",
+            Self::ClientCertificate { .. } => {
+                "give the chain as `-----BEGIN CERTIFICATE-----` blocks, the own one first, and its private key as PEM \
+                 that is not encrypted"
+            }
             Self::Host { .. } => "write the host as in image references, such as `registry.example.com:5000`",
             Self::NoRandomness => "check the system: `getrandom` failed",
             Self::NoRequests => "leave it out, or set it to 1 or more",

@@ -30,8 +30,11 @@ impl Endpoint {
         let dialled = if name == "docker.io" { "registry-1.docker.io" } else { name };
         let base = Url::parse(&format!("https://{dialled}/")).ok()?;
         let is_loopback = is_loopback(&base);
-        let has_certificates = configuration
-            .is_some_and(|host| host.ca_certificates_pem.is_some() || host.danger_accept_invalid_certificates);
+        let has_certificates = configuration.is_some_and(|host| {
+            host.ca_certificates_pem.is_some()
+                || host.client_certificate.is_some()
+                || host.danger_accept_invalid_certificates
+        });
         let plain_http = configuration.is_some_and(|host| host.plain_http) || (is_loopback && !has_certificates);
         let base = if plain_http { Url::parse(&format!("http://{dialled}/")).ok()? } else { base };
         let known = KNOWN_TOKEN_HOSTS.iter().filter(|(registry, _)| *registry == name);

@@ -8,6 +8,7 @@ mod address;
 mod attach;
 mod budget;
 mod capability;
+mod client_certificate;
 mod configuration;
 mod content_cache;
 mod credentials;
@@ -25,6 +26,7 @@ mod tags;
 mod transport;
 
 pub use attach::{AttachError, Attached};
+pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use configuration::{Addresses, Clock, Configuration, ConfigurationError, HostConfiguration};
 pub use content_cache::{ContentCache, Partition};
 pub use credentials::{CredentialError, CredentialSource};

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder, Identity};
 use url::Url;
 
 use super::Failure;
@@ -24,6 +24,10 @@ use crate::quote::quote_error;
 const IDLE: Duration = Duration::from_secs(90);
 /// Most bytes of the headers of one HTTP/2 response. HTTP/1.1 heads are bounded by hyper at about 400 KiB.
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
+/// The TLS library has one set of certificates for a connection and for the proxy on its way.
+const TLS_TO_PROXY: &str = "it has certificates of its own, and its proxy is spoken to over TLS: the proxy would be \
+     believed by the same ones, and be shown the same ones; use a proxy with an `http://` address, or leave the host \
+     out with `NO_PROXY`";
 /// What registries see of us.
 const USER_AGENT: &str = concat!("hallmark/", env!("CARGO_PKG_VERSION"));
 
@@ -59,6 +63,15 @@ struct Configured {
     proxied: Made,
 }
 
+impl Configured {
+    /// Something is set for this host's TLS that no other host may profit from.
+    fn has_certificates(&self) -> bool {
+        let HostConfiguration { ca_certificates_pem, client_certificate, danger_accept_invalid_certificates, .. } =
+            &self.settings;
+        ca_certificates_pem.is_some() || client_certificate.is_some() || *danger_accept_invalid_certificates
+    }
+}
+
 impl Clients {
     pub(super) fn new(configuration: &Configuration) -> Result<Self, ConfigurationError> {
         Self::with(configuration, Arc::new(|name| system_lookup(name).boxed()), Matcher::from_env())
@@ -74,9 +87,15 @@ impl Clients {
             };
             let by_name = if endpoint.is_local { Reach::Loopback } else { Reach::Private };
             let reach = settings.addresses.map_or(by_name, Reach::from);
-            let problem = |problem: String| ConfigurationError::Certificates { host: host.to_owned(), problem };
-            let direct = trust(direct(connect_timeout, &lookup, reach), settings).map_err(problem)?;
-            let direct = make(direct).map_err(problem)?;
+            let builder = || direct(connect_timeout, &lookup, reach);
+            let direct = trust(builder(), settings).and_then(|trusting| make(identify(trusting, settings)?));
+            let direct = direct.map_err(|problem| {
+                let host = host.clone();
+                match settings.client_certificate.is_some() && trust(builder(), settings).is_ok() {
+                    true => ConfigurationError::ClientCertificate { host, problem },
+                    false => ConfigurationError::Certificates { host, problem },
+                }
+            })?;
             let host = Configured { settings: settings.clone(), reach, direct, proxied: OnceLock::new() };
             configured.insert(authority(&endpoint.base), host);
         }
@@ -98,10 +117,17 @@ impl Clients {
         {
             return Err(Failure::Refused(Refused { host: authority(url), address }));
         }
-        if reach != Reach::Loopback && self.goes_through_proxy(url) {
+        if reach != Reach::Loopback
+            && let Some(proxy) = self.proxy(url)
+        {
             let builder = || self.through_proxy();
             let made = match configured {
-                Some(host) => host.proxied.get_or_init(|| trust(builder(), &host.settings).and_then(make)),
+                Some(host) if host.has_certificates() && proxy.uri().scheme_str() == Some("https") => {
+                    return Err(Failure::Setup(TLS_TO_PROXY.to_owned()));
+                }
+                Some(host) => host.proxied.get_or_init(|| {
+                    trust(builder(), &host.settings).and_then(|trusting| make(identify(trusting, &host.settings)?))
+                }),
                 None => self.proxied.get_or_init(|| make(builder())),
             };
             return made.as_ref().map_err(|problem| Failure::Setup(problem.clone()));
@@ -123,8 +149,8 @@ impl Clients {
         made.as_ref().map_err(|problem| Failure::Setup(problem.clone()))
     }
 
-    fn goes_through_proxy(&self, url: &Url) -> bool {
-        url.as_str().parse().is_ok_and(|url| self.proxies.intercept(&url).is_some())
+    fn proxy(&self, url: &Url) -> Option<Intercept> {
+        self.proxies.intercept(&url.as_str().parse().ok()?)
     }
 
     /// For connections to a proxy, and to nothing else: no name but the proxies' own is resolved.
@@ -191,6 +217,14 @@ fn trust(mut builder: ClientBuilder, settings: &HostConfiguration) -> Result<Cli
     Ok(builder)
 }
 
+/// Who we are to a configured host.
+fn identify(builder: ClientBuilder, settings: &HostConfiguration) -> Result<ClientBuilder, String> {
+    match &settings.client_certificate {
+        Some(certificate) => Ok(builder.identity(Identity::from_pem(certificate.pem()).map_err(quote_error)?)),
+        None => Ok(builder),
+    }
+}
+
 /// Resolves names, and leaves out the addresses that may not be dialled: what is connected to is what was checked.
 struct Guard {
     lookup: Lookup,
@@ -247,6 +281,49 @@ mod tests {
                 Configuration { hosts: [("r.example".to_owned(), host)].into(), ..Configuration::default() };
             let error = Clients::new(&configuration).err();
             assert!(matches!(error, Some(ConfigurationError::Certificates { .. })), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn must_not_take_what_is_no_client_certificate() {
+        use crate::ClientCertificate;
+        let issue = || {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let parameters = rcgen::CertificateParams::new(vec!["client.example".to_owned()]).unwrap();
+            (parameters.self_signed(&key).unwrap().pem().into_bytes(), key.serialize_pem().into_bytes())
+        };
+        let ((certificate, key), (_, other)) = (issue(), issue());
+        let check = |certificate: &[u8], key: &[u8]| {
+            let host = HostConfiguration {
+                client_certificate: Some(ClientCertificate::from_pem(certificate, key)),
+                ..HostConfiguration::default()
+            };
+            let hosts = [("r.example".to_owned(), host)].into();
+            Clients::new(&Configuration { hosts, ..Configuration::default() }).err()
+        };
+        assert_eq!(check(&certificate, &key), None);
+        for (certificate, key) in [(&certificate[..], &b""[..]), (b"", &key), (&certificate, &other), (b"x", b"y")] {
+            let error = check(certificate, key);
+            assert!(matches!(error, Some(ConfigurationError::ClientCertificate { .. })), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn must_not_show_a_proxy_what_is_for_the_host_behind_it() {
+        for (proxy, danger_accept_invalid_certificates, is_used) in [
+            ("https://proxy.example:3128", true, false),
+            ("https://proxy.example:3128", false, true),
+            ("http://proxy.example:3128", true, true),
+        ] {
+            let host = HostConfiguration { danger_accept_invalid_certificates, ..HostConfiguration::default() };
+            let hosts = [("registry.example".to_owned(), host)].into();
+            let lookup: Lookup = Arc::new(|_| async { Ok(Vec::new()) }.boxed());
+            let proxies = Matcher::builder().all(proxy).build();
+            let configuration = Configuration { hosts, ..Configuration::default() };
+            let clients = Clients::with(&configuration, lookup, proxies).unwrap();
+            let endpoint = Endpoint::new("registry.example", None).unwrap();
+            let chosen = clients.choose(&endpoint, &"https://registry.example/v2/".parse().unwrap());
+            assert_eq!(chosen.is_ok(), is_used, "{proxy}: {:?}", chosen.err());
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::ImageReference;
-use hallmark_registry::{Addresses, Configuration, CredentialSource, HostConfiguration, Registry};
+use hallmark_registry::{Addresses, ClientCertificate, Configuration, CredentialSource, HostConfiguration, Registry};
 use hallmark_verifier::{EvidenceLimits, Pipeline};
 
 use crate::error::{Exit, Failure};
@@ -33,6 +33,12 @@ pub(super) struct Arguments {
     /// Believe the images' registries by these certificate authorities, too (PEM)
     #[arg(long, value_name = "FILE")]
     registry_ca_cert: Option<PathBuf>,
+    /// Show the images' registries this certificate, where they ask for one (PEM)
+    #[arg(long, value_name = "FILE")]
+    registry_client_cert: Option<PathBuf>,
+    /// The private key of `--registry-client-cert`, where it is not in the same file (PEM, closed to others)
+    #[arg(long, value_name = "FILE", requires = "registry_client_cert")]
+    registry_client_key: Option<PathBuf>,
     /// Reach this host (with its port) in a private network, although only a registry names it: storage, token services
     #[arg(long, value_name = "HOST")]
     registry_private_host: Vec<String>,
@@ -50,6 +56,7 @@ impl Arguments {
         let host = HostConfiguration {
             plain_http: self.allow_http_registry,
             ca_certificates_pem: self.registry_ca_cert.as_deref().map(read_certificates).transpose()?,
+            client_certificate: self.client_certificate()?,
             danger_accept_invalid_certificates: self.allow_insecure_registry,
             token_hosts: Vec::new(),
             addresses: None,
@@ -65,6 +72,13 @@ impl Arguments {
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
         let configuration = Configuration { hosts, credentials, operation_timeout: self.limit(), ..Default::default() };
         Registry::new(configuration, clock())
+            .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))
+    }
+
+    fn client_certificate(&self) -> Result<Option<ClientCertificate>, Failure> {
+        let Some(certificate) = &self.registry_client_cert else { return Ok(None) };
+        ClientCertificate::read(certificate, self.registry_client_key.as_deref())
+            .map(Some)
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))
     }
 

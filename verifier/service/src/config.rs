@@ -116,6 +116,10 @@ pub struct RegistryHost {
     pub danger_accept_invalid_certificates: bool,
     /// Authorities of its certificates, in PEM, beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Who we are to it where it asks for a certificate: the chain, in PEM.
+    pub client_certificate_file: Option<PathBuf>,
+    /// The private key of that certificate where it is in a file of its own, in PEM.
+    pub client_key_file: Option<PathBuf>,
     /// Token services that may be given its credentials, beside itself.
     pub token_hosts: Vec<String>,
     /// Which addresses may be dialled for it; without, public and private ones.
@@ -340,6 +344,11 @@ impl Config {
                 return fail("api.tls.clientCaFile", "needs `api.tls.certificateFile` and `api.tls.keyFile`");
             }
             _ => {}
+        }
+        let has_lone_key =
+            |host: &RegistryHost| host.client_key_file.is_some() && host.client_certificate_file.is_none();
+        if self.registry.hosts.values().any(has_lone_key) {
+            return fail("registry.hosts", "has a `clientKeyFile` without a `clientCertificateFile`");
         }
         if self.policies.is_empty() {
             return fail("policies", "names no file and no directory");
@@ -588,6 +597,7 @@ mod tests {
             ("api: {tls: {clientCaFile: k}}", vec![], "`api.tls.clientCaFile`"),
             ("api: {listen: 127.0.0.1:8081}", vec![], "`operations.listen`"),
             ("registry: {hosts: {r.example: {addresses: local}}}", vec![], "dangerLocal"),
+            ("registry: {hosts: {r.example: {clientKeyFile: k}}}", vec![], "`clientCertificateFile`"),
             ("reloadEvery: 0s", vec![], "`reloadEvery`"),
             ("", vec![("HALLMARK_API_LISTEN", "nowhere")], "`HALLMARK_API_LISTEN`"),
             ("", vec![("HALLMARK_DANGER_ACCEPT_EXAMPLE_KEYS", "yes")], "`HALLMARK_DANGER_ACCEPT_EXAMPLE_KEYS`"),

@@ -10,7 +10,8 @@ use hallmark_policy::Timestamp;
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::Question;
 use hallmark_registry::{
-    Addresses, Configuration, ConfigurationError, CredentialError, CredentialSource, HostConfiguration, Registry,
+    Addresses, ClientCertificate, ClientCertificateError, Configuration, ConfigurationError, CredentialError,
+    CredentialSource, HostConfiguration, Registry,
 };
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
 use hallmark_verifier::{Clock, ContentLimits, ContentStore, EvidenceLimits, Pipeline, load_trust};
@@ -39,6 +40,9 @@ pub enum RegistrySetupError {
         /// What the system says.
         problem: String,
     },
+    /// A client certificate or its key cannot be read.
+    #[error("setting `registry.hosts`: {0}")]
+    ClientCertificate(#[from] ClientCertificateError),
     /// The settings do not make a client.
     #[error("setting `registry.hosts`: {0}")]
     Configuration(#[from] ConfigurationError),
@@ -53,6 +57,7 @@ impl RegistrySetupError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::CaFile { .. } => "check the path and the permissions",
+            Self::ClientCertificate(error) => error.hint(),
             Self::Configuration(error) => error.hint(),
             Self::Credentials(error) => error.hint(),
         }
@@ -102,6 +107,10 @@ fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, Regi
     Ok(HostConfiguration {
         plain_http: settings.danger_plain_http,
         ca_certificates_pem: settings.ca_file.as_ref().map(read).transpose()?,
+        client_certificate: match &settings.client_certificate_file {
+            Some(file) => Some(ClientCertificate::read(file, settings.client_key_file.as_deref())?),
+            None => None,
+        },
         danger_accept_invalid_certificates: settings.danger_accept_invalid_certificates,
         token_hosts: settings.token_hosts.clone(),
         addresses: settings.addresses.map(|addresses| match addresses {
