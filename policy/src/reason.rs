@@ -164,6 +164,9 @@ codes! {
     /// The time allowed for the verdict ran out before all was looked at.
     DeadlineExceeded = "deadline-exceeded", Undetermined, 20,
         "ask again: what was fetched so far is kept; allow more time if it happens often";
+    /// What was found before was enough, so that the rest was not fetched.
+    NotFetched = "not-fetched", Undetermined, 20,
+        "ask again: all of it is looked at where the first part is not enough";
     /// A host's address may not be dialled: private, or this machine's, and not configured so.
     RegistryAddressRefused = "registry-address-refused", Undetermined, 20,
         "check what the host's name resolves to; if it is right, set `addresses` for the host in `registry.hosts`";

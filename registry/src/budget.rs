@@ -10,33 +10,50 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::remembered::Remembered;
 
-/// Most bytes of manifests, and as many of blobs, that all gatherings hold at one time.
-pub(crate) const MAX_GATHERED_BYTES: usize = 4 * MAX_EVIDENCE_BYTES;
-/// Most bytes of each that gatherings at one host hold: a registry that stalls leaves half to the others.
-const MAX_HOST_BYTES: usize = MAX_GATHERED_BYTES / 2;
+/// How many hosts' worth of memory there is: a registry that stalls leaves half to the others.
+const HOSTS: usize = 2;
 /// Most hosts whose share is counted apart.
 const MAX_HOSTS: usize = 4096;
 /// How long a share is remembered after it was last asked for; longer than any gathering.
 const SHARE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// A share of memory. Who holds manifests may wait for blobs, and who holds blobs waits for nothing, so that nobody
-/// waits for ever.
+/// A share of memory. Whoever holds bytes of one stage may wait for bytes of a later one, and for no others; so whoever
+/// holds bytes of the last stage waits for nothing, and nobody waits for ever.
 pub(crate) struct Budget {
     all: Share,
     hosts: Remembered<String, Share>,
 }
 
-/// Which of the two kinds of bytes.
+/// What bytes are for, in the order in which a gathering holds them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stage {
-    Blobs,
+    /// Bodies of listings.
+    Listings,
+    /// Listed manifests.
     Manifests,
+    /// The blobs of manifests.
+    Blobs,
+    /// The blobs of manifests that were looked at because the first few were not enough.
+    MoreBlobs,
+}
+
+impl Stage {
+    /// Most bytes that all gatherings at one host hold at one time. A host has room for the largest gathering of each
+    /// kind, and for two of the two that most gatherings have.
+    fn host_bytes(self) -> usize {
+        match self {
+            Self::Listings | Self::MoreBlobs => MAX_EVIDENCE_BYTES,
+            Self::Manifests | Self::Blobs => 2 * MAX_EVIDENCE_BYTES,
+        }
+    }
 }
 
 #[derive(Clone)]
 struct Share {
-    blobs: Arc<Semaphore>,
+    listings: Arc<Semaphore>,
     manifests: Arc<Semaphore>,
+    blobs: Arc<Semaphore>,
+    more_blobs: Arc<Semaphore>,
 }
 
 /// Bytes that may be held until this is dropped.
@@ -47,7 +64,7 @@ pub(crate) struct Reserved {
 
 impl Budget {
     pub(crate) fn new() -> Self {
-        Self { all: Share::of(MAX_GATHERED_BYTES), hosts: Remembered::with_capacity(MAX_HOSTS) }
+        Self { all: Share::of(HOSTS), hosts: Remembered::with_capacity(MAX_HOSTS) }
     }
 
     /// Waits until a gathering may hold so many bytes more, at most until the deadline.
@@ -60,7 +77,7 @@ impl Budget {
     ) -> Result<Reserved, Cause> {
         // No gathering may fetch more than its own bound.
         let bytes = u32::try_from(bytes.min(MAX_EVIDENCE_BYTES)).unwrap_or(u32::MAX);
-        let share = self.hosts.find_or_insert_with(host.to_owned(), SHARE_LIFETIME, || Share::of(MAX_HOST_BYTES));
+        let share = self.hosts.find_or_insert_with(host.to_owned(), SHARE_LIFETIME, || Share::of(1));
         let mut permits = Vec::new();
         for share in [&share, &self.all] {
             let permit = Arc::clone(share.of_stage(stage)).acquire_many_owned(bytes);
@@ -78,14 +95,22 @@ impl Budget {
 }
 
 impl Share {
-    fn of(bytes: usize) -> Self {
-        Self { blobs: Arc::new(Semaphore::new(bytes)), manifests: Arc::new(Semaphore::new(bytes)) }
+    fn of(hosts: usize) -> Self {
+        let stage = |stage: Stage| Arc::new(Semaphore::new(stage.host_bytes().saturating_mul(hosts)));
+        Self {
+            listings: stage(Stage::Listings),
+            manifests: stage(Stage::Manifests),
+            blobs: stage(Stage::Blobs),
+            more_blobs: stage(Stage::MoreBlobs),
+        }
     }
 
     fn of_stage(&self, stage: Stage) -> &Arc<Semaphore> {
         match stage {
-            Stage::Blobs => &self.blobs,
+            Stage::Listings => &self.listings,
             Stage::Manifests => &self.manifests,
+            Stage::Blobs => &self.blobs,
+            Stage::MoreBlobs => &self.more_blobs,
         }
     }
 }
@@ -113,5 +138,18 @@ mod tests {
         assert!(budget.reserve("c.example", Stage::Blobs, 1, soon()).await.is_ok());
         held.pop();
         assert!(budget.reserve("c.example", Stage::Manifests, MAX_EVIDENCE_BYTES, soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn must_not_let_what_is_held_for_one_stage_use_up_a_later_one() {
+        let budget = Budget::new();
+        let mut held = Vec::new();
+        for stage in [Stage::Listings, Stage::Manifests, Stage::Blobs, Stage::MoreBlobs] {
+            for _ in 0..stage.host_bytes() / MAX_EVIDENCE_BYTES {
+                held.push(budget.reserve("a.example", stage, MAX_EVIDENCE_BYTES, soon()).await.unwrap());
+            }
+            assert!(budget.reserve("a.example", stage, 1, soon()).await.is_err(), "{stage:?}");
+            assert!(budget.reserve("b.example", stage, 1, soon()).await.is_ok(), "{stage:?}");
+        }
     }
 }

@@ -1,55 +1,129 @@
 //! From a reference to evidence, in as few steps as there are dependencies: resolve the tag, ask every place at once,
-//! fetch every listed manifest at once, fetch every signature at once.
+//! fetch every listed manifest at once, fetch every signature at once. Where many are listed, the most promising are
+//! fetched first, and the rest only when those are not enough.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use futures_util::future::join3;
-use hallmark_policy::evidence::{Evidence, Observation, Place, PlaceReport, Retrieval};
-use hallmark_policy::image::{Content, Digest, ImageReference, Manifest, PinnedImage};
-use hallmark_policy::limits::{MAX_MANIFEST_BYTES, MAX_SIGNATURES};
+use hallmark_policy::Code;
+use hallmark_policy::evidence::{Cause, Evidence, Observation, Place, PlaceReport, Retrieval};
+use hallmark_policy::image::{Content, Digest, ImageReference, Manifest, PinnedImage, Tag};
+use hallmark_policy::limits::MAX_SIGNATURES;
 use hallmark_policy::signature::may_be_signature;
+use http::StatusCode;
 
-use crate::budget::Reserved;
+use crate::budget::{Reserved, Stage};
 use crate::items::{ItemKind, Items, Wanted, limit_exceeded, rebuilt, settle};
-use crate::listing::Listing;
-use crate::read::{Answer, ManifestName, contradiction, is_manifest_type};
+use crate::listing::Promise;
+use crate::read::{ManifestName, Served, contradiction, is_manifest_type, status_cause};
 use crate::registry::Shared;
+use crate::transport::{Request, Response};
+
+/// How many of the listed manifests are looked at before anybody asks whether that is enough. Nearly every image has
+/// fewer, and one that has more costs two steps more at most.
+const FIRST_WAVE: usize = 16;
+
+/// Whether evidence is enough for whoever asked, so that the rest need not be fetched.
+pub(crate) type Enough<'a> = &'a (dyn Fn(&Evidence) -> bool + Send + Sync);
 
 impl Shared {
-    /// Everything that may be a signature of an image.
-    pub(crate) async fn gather(&self, image: &ImageReference, deadline: Instant) -> Evidence {
+    /// Everything that may be a signature of an image; or, where `enough` says so of the first few of many, those. What
+    /// was not fetched then is unknown in the evidence.
+    pub(crate) async fn gather(
+        &self,
+        image: &ImageReference,
+        deadline: Instant,
+        enough: Option<Enough<'_>>,
+    ) -> Evidence {
         let gathered_at = self.now();
         let resolution = self.resolve(image, deadline).await;
         let Observation::Found(digest) = resolution else {
             return Evidence { image: image.clone(), gathered_at, resolution, places: Vec::new(), items: Items::new() };
         };
         let pinned = image.pin(digest);
+        let Places { wanted, reports, signature_manifest } = self.ask_places(&pinned, deadline).await;
+        let mut evidence =
+            Evidence { image: image.clone(), gathered_at, resolution, places: reports, items: Items::new() };
+        let mut held = Vec::new();
+        if let Some((content, reserved)) = signature_manifest {
+            evidence.items.insert(content.digest(), Retrieval::Content(content));
+            held.push(reserved);
+        }
+        self.fetch_listed(&pinned, wanted, &mut evidence, enough, deadline, &mut held).await;
+        drop(held);
+        if finds_nothing(&evidence.places) {
+            evidence.resolution = self.confirm(image, &pinned, deadline).await;
+        }
+        evidence
+    }
+
+    /// Every place at once.
+    async fn ask_places(&self, pinned: &PinnedImage, deadline: Instant) -> Places {
         let remembered = self.capabilities.lacks_referrers_since(pinned.repository.host()).is_some();
         let (mut referrers, fallback, signature_tag) = join3(
-            self.list_referrers(&pinned, deadline),
-            self.list_fallback(&pinned, deadline),
-            self.read_signature_tag(&pinned, deadline),
+            self.list_referrers(pinned, deadline),
+            self.list_fallback(pinned, deadline),
+            self.read_signature_tag(pinned, deadline),
         )
         .await;
+        let (report, signature_manifest) = signature_tag;
         // That a registry has no referrers API is remembered to save a request, not to call an image unsigned: one odd
         // answer of a proxy must not do that for minutes.
-        if remembered && fallback.finds_nothing() && matches!(signature_tag.0.manifests, Observation::Absent) {
+        if remembered && fallback.finds_nothing() && matches!(report.manifests, Observation::Absent) {
             self.capabilities.forget_no_referrers(pinned.repository.host());
-            referrers = self.list_referrers(&pinned, deadline).await;
+            referrers = self.list_referrers(pinned, deadline).await;
         }
-        let mut places: Vec<PlaceReport> = referrers.reports().chain(fallback.reports()).collect();
-        let (report, signature_manifest) = signature_tag;
-        places.push(report);
-        let mut items = Items::new();
-        let lists = [&referrers, &fallback];
-        let manifests = self.fetch_listed(&pinned, lists, signature_manifest, &mut items, deadline).await;
-        let blobs = self.fetch_layers(&pinned, &places, &mut items, deadline).await;
-        drop((manifests, blobs));
-        let resolution = match finds_nothing(&places) {
-            true => self.confirm(image, &pinned, deadline).await,
-            false => Observation::Found(digest),
+        let mut wanted = Wanted::default();
+        for entry in [&referrers, &fallback].into_iter().filter_map(|listing| listing.manifests.found()).flatten() {
+            let is_there = signature_manifest.as_ref().is_some_and(|(content, _)| content.digest() == entry.digest);
+            if !is_there {
+                wanted.add(entry.digest, entry.size, entry.promise, ItemKind::Manifest);
+            }
+        }
+        let mut reports: Vec<PlaceReport> = referrers.reports().chain(fallback.reports()).collect();
+        reports.push(report);
+        Places { wanted, reports, signature_manifest }
+    }
+
+    /// Every listed manifest and every layer that may be a signature, each once; in two waves where there are many.
+    async fn fetch_listed(
+        &self,
+        image: &PinnedImage,
+        wanted: Wanted,
+        evidence: &mut Evidence,
+        enough: Option<Enough<'_>>,
+        deadline: Instant,
+        held: &mut Vec<Reserved>,
+    ) {
+        let mut manifests = self.plan(image, Stage::Manifests, wanted, &mut evidence.items, 0, deadline).await;
+        let planned_bytes = manifests.bytes();
+        held.extend(manifests.reserved.take());
+        let Some(enough) = enough else {
+            self.fetch(image, ItemKind::Manifest, manifests.fetches, &mut evidence.items, deadline).await;
+            let layers = wanted_layers(image, evidence, &BTreeSet::new());
+            let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, 0, deadline).await;
+            held.extend(blobs.reserved.take());
+            self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, deadline).await;
+            return;
         };
-        Evidence { image: image.clone(), gathered_at, resolution, places, items }
+        let more_manifests = manifests.split_off(FIRST_WAVE);
+        self.fetch(image, ItemKind::Manifest, manifests.fetches, &mut evidence.items, deadline).await;
+        let layers = wanted_layers(image, evidence, &BTreeSet::new());
+        let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, planned_bytes, deadline).await;
+        held.extend(blobs.reserved.take());
+        let more_blobs = blobs.split_off(FIRST_WAVE);
+        let fetched: BTreeSet<Digest> = blobs.fetches.iter().map(|(digest, _)| *digest).collect();
+        self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, deadline).await;
+        let skipped: Vec<Digest> = more_manifests.iter().chain(&more_blobs).map(|(digest, _)| *digest).collect();
+        if skipped.is_empty() || is_enough_without(&skipped, evidence, enough) {
+            return;
+        }
+        self.fetch(image, ItemKind::Manifest, more_manifests, &mut evidence.items, deadline).await;
+        let layers = wanted_layers(image, evidence, &fetched);
+        let mut blobs = self.plan(image, Stage::MoreBlobs, layers, &mut evidence.items, 0, deadline).await;
+        held.extend(blobs.reserved.take());
+        self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, deadline).await;
     }
 
     /// Whether an image exists of which nothing was found: it is asked for by its digest, because an answer for its tag
@@ -67,96 +141,91 @@ impl Shared {
     }
 
     /// cosign 2's manifest: the list and the listed at once.
-    async fn read_signature_tag(&self, image: &PinnedImage, deadline: Instant) -> (PlaceReport, Option<Content>) {
+    async fn read_signature_tag(
+        &self,
+        image: &PinnedImage,
+        deadline: Instant,
+    ) -> (PlaceReport, Option<(Content, Reserved)>) {
         let observed_at = self.now();
         let tag = image.digest.signature_tag();
         let host = image.repository.host();
-        let name = ManifestName::Tag(&tag);
-        let found = match self.read_manifest(&image.repository, name, MAX_MANIFEST_BYTES, deadline).await {
-            Answer::Absent => Observation::Absent,
-            Answer::Unknown(cause) => Observation::Unknown(cause),
-            Answer::TooLarge { limit } => {
-                Observation::Unknown(contradiction(host, &format!("`{tag}` has more than {limit} bytes")))
-            }
-            Answer::Found(served) => {
-                let media_type = served.media_type.clone();
-                match media_type.filter(|media_type| !is_manifest_type(media_type) && media_type != "application/json")
-                {
-                    Some(other) => {
-                        let problem = format!("`{tag}` is of type `{}`, not a manifest", crate::quote::quote(&other));
-                        Observation::Unknown(contradiction(host, &problem))
-                    }
-                    None => match served.name_by_itself() {
-                        Ok(content) => Observation::Found(content),
-                        Err(problem) => Observation::Unknown(problem.cause(host)),
-                    },
-                }
-            }
+        let read = |request: &Request, response: Response| match response.status {
+            StatusCode::OK => read_signature_manifest(host, &tag, Served::from(response)).map(Some),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(status_cause(request, &response)),
+        };
+        let found = match self.request_manifest(&image.repository, ManifestName::Tag(&tag), deadline) {
+            Ok(mut request) => self.read_listing(&mut request, read).await,
+            Err(cause) => Err(cause),
         };
         let (manifests, content) = match found {
-            Observation::Found(content) => (Observation::Found(vec![content.digest()]), Some(content)),
-            Observation::Absent => (Observation::Absent, None),
-            Observation::Unknown(cause) => (Observation::Unknown(cause), None),
+            Ok((Some(content), reserved)) => (Observation::Found(vec![content.digest()]), Some((content, reserved))),
+            Ok((None, _)) => (Observation::Absent, None),
+            Err(cause) => (Observation::Unknown(cause), None),
         };
         (PlaceReport { place: Place::SignatureTag, observed_at, manifests, truncated: false }, content)
     }
+}
 
-    /// Every manifest that a place lists, each once.
-    async fn fetch_listed(
-        &self,
-        image: &PinnedImage,
-        listings: [&Listing; 2],
-        signature_manifest: Option<Content>,
-        items: &mut Items,
-        deadline: Instant,
-    ) -> Option<Reserved> {
-        if let Some(content) = signature_manifest {
-            items.insert(content.digest(), Retrieval::Content(content));
-        }
-        let mut wanted = Wanted::default();
-        for listing in listings {
-            for entry in listing.manifests.found().into_iter().flatten() {
-                if !items.contains_key(&entry.digest) {
-                    wanted.add(entry.digest, entry.size, ItemKind::Manifest);
-                }
+/// What the places say, and what is to be fetched because of it.
+struct Places {
+    wanted: Wanted,
+    reports: Vec<PlaceReport>,
+    signature_manifest: Option<(Content, Reserved)>,
+}
+
+fn read_signature_manifest(host: &str, tag: &Tag, served: Served) -> Result<Content, Cause> {
+    let claimed = served.media_type.as_deref();
+    if let Some(other) = claimed.filter(|claimed| !is_manifest_type(claimed) && *claimed != "application/json") {
+        let problem = format!("`{tag}` is of type `{}`, not a manifest", crate::quote::quote(other));
+        return Err(contradiction(host, &problem));
+    }
+    served.name_by_itself().map_err(|problem| problem.cause(host))
+}
+
+/// Asks whether evidence is enough as it is, with everything in it that was left out. The marks stay when it is.
+fn is_enough_without(skipped: &[Digest], evidence: &mut Evidence, enough: Enough<'_>) -> bool {
+    let fetched = evidence.items.clone();
+    for digest in skipped {
+        let cause = Cause::new(Code::NotFetched, "not fetched: not needed");
+        settle(&mut evidence.items, *digest, Retrieval::Unknown(cause));
+    }
+    let is_enough = enough(evidence);
+    if !is_enough {
+        evidence.items = fetched;
+    }
+    is_enough
+}
+
+/// Every layer of the manifests that are there that may be a signature, each once, without those that were fetched.
+fn wanted_layers(image: &PinnedImage, evidence: &mut Evidence, fetched: &BTreeSet<Digest>) -> Wanted {
+    let listed = evidence.places.iter().filter_map(|report| report.manifests.found()).flatten();
+    let manifests: Vec<Manifest> = listed
+        .filter_map(|digest| match evidence.items.get(digest) {
+            Some(Retrieval::Content(content)) => Manifest::parse(content.bytes()).ok(),
+            _ => None,
+        })
+        .collect();
+    let items = &mut evidence.items;
+    let mut wanted = Wanted::default();
+    for manifest in &manifests {
+        let candidates = manifest.layers.iter().filter(|layer| may_be_signature(manifest, layer));
+        for (index, layer) in candidates.enumerate() {
+            if index >= MAX_SIGNATURES {
+                let detail = format!("it comes after {MAX_SIGNATURES} other layers of its manifest");
+                settle(items, layer.digest, limit_exceeded(detail));
+                break;
+            }
+            match layer.embedded().or_else(|| rebuilt(image, layer)) {
+                Some(content) => settle(items, layer.digest, Retrieval::Content(content)),
+                None => wanted.add(layer.digest, layer.size, Promise::Signature, ItemKind::Blob),
             }
         }
-        self.fetch_all(image, ItemKind::Manifest, wanted, items, deadline).await
     }
-
-    /// Every layer of the listed manifests that may be a signature, each once.
-    async fn fetch_layers(
-        &self,
-        image: &PinnedImage,
-        places: &[PlaceReport],
-        items: &mut Items,
-        deadline: Instant,
-    ) -> Option<Reserved> {
-        let listed = places.iter().filter_map(|report| report.manifests.found()).flatten();
-        let manifests: Vec<Manifest> = listed
-            .filter_map(|digest| match items.get(digest) {
-                Some(Retrieval::Content(content)) => Manifest::parse(content.bytes()).ok(),
-                _ => None,
-            })
-            .collect();
-        let mut wanted = Wanted::default();
-        for manifest in &manifests {
-            let candidates = manifest.layers.iter().filter(|layer| may_be_signature(manifest, layer));
-            for (index, layer) in candidates.enumerate() {
-                if index >= MAX_SIGNATURES {
-                    let detail = format!("it comes after {MAX_SIGNATURES} other layers of its manifest");
-                    settle(items, layer.digest, limit_exceeded(detail));
-                    break;
-                }
-                match layer.embedded().or_else(|| rebuilt(image, layer)) {
-                    Some(content) => settle(items, layer.digest, Retrieval::Content(content)),
-                    None => wanted.add(layer.digest, layer.size, ItemKind::Blob),
-                }
-            }
-        }
-        wanted.order.retain(|digest| !matches!(items.get(digest), Some(Retrieval::Content(_))));
-        self.fetch_all(image, ItemKind::Blob, wanted, items, deadline).await
-    }
+    let is_done =
+        |digest: &Digest| fetched.contains(digest) || matches!(items.get(digest), Some(Retrieval::Content(_)));
+    wanted.order.retain(|digest| !is_done(digest));
+    wanted
 }
 
 /// Every place was asked, and none lists anything.

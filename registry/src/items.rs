@@ -12,6 +12,7 @@ use hallmark_policy::limits::{MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNAT
 use hallmark_policy::signature::{Format, Statement};
 
 use crate::budget::{Reserved, Stage};
+use crate::listing::Promise;
 use crate::read::{Answer, ManifestName, Problem, contradiction};
 use crate::registry::Shared;
 
@@ -22,42 +23,55 @@ const CONCURRENCY: usize = 16;
 pub(crate) type Items = BTreeMap<Digest, Retrieval>;
 
 impl Shared {
-    /// Fetches items a few at a time. Which ones are within the limits depends on what was listed and in which order,
-    /// never on which answer comes first. Gives the memory that was reserved for them.
-    pub(crate) async fn fetch_all(
+    /// Which items are fetched, and up to how many bytes of each. Which ones are within the limits depends on what was
+    /// listed and in which order, never on which answer comes first. `spent` is what the evidence will have anyway.
+    pub(crate) async fn plan(
+        &self,
+        image: &PinnedImage,
+        stage: Stage,
+        wanted: Wanted,
+        items: &mut Items,
+        spent: usize,
+        deadline: Instant,
+    ) -> Plan {
+        let kind = ItemKind::of(stage);
+        let mut spent = spent.max(items.values().map(retrieved_bytes).sum());
+        let mut fetches = Vec::new();
+        for (index, digest) in wanted.order.iter().enumerate() {
+            let claim =
+                wanted.claims.get(digest).copied().unwrap_or(Claim { size: u64::MAX, promise: Promise::Unsaid });
+            match kind.read_limit(index, claim.size, &mut spent) {
+                Ok(limit) => fetches.push((claim.promise, (*digest, limit))),
+                Err(detail) => settle(items, *digest, limit_exceeded(detail)),
+            }
+        }
+        // The order of the listing stays within what promises the same.
+        fetches.sort_by_key(|(promise, _)| *promise);
+        let fetches: Vec<Fetch> = fetches.into_iter().map(|(_, fetch)| fetch).collect();
+        let mut plan = Plan { fetches, reserved: None };
+        if plan.fetches.is_empty() {
+            return plan;
+        }
+        match self.budget.reserve(image.repository.host(), stage, plan.bytes(), deadline).await {
+            Ok(reserved) => plan.reserved = Some(reserved),
+            Err(cause) => {
+                for (digest, _) in std::mem::take(&mut plan.fetches) {
+                    settle(items, digest, Retrieval::Unknown(cause.clone()));
+                }
+            }
+        }
+        plan
+    }
+
+    /// Fetches items a few at a time.
+    pub(crate) async fn fetch(
         &self,
         image: &PinnedImage,
         kind: ItemKind,
-        wanted: Wanted,
+        fetches: Vec<Fetch>,
         items: &mut Items,
         deadline: Instant,
-    ) -> Option<Reserved> {
-        let mut spent: usize = items.values().map(retrieved_bytes).sum();
-        let mut fetches = Vec::new();
-        let mut fetched_bytes: usize = 0;
-        for (index, digest) in wanted.order.into_iter().enumerate() {
-            let size = wanted.sizes.get(&digest).copied().unwrap_or(u64::MAX);
-            match kind.read_limit(index, size, &mut spent) {
-                Ok(limit) => {
-                    fetched_bytes = fetched_bytes.saturating_add(limit);
-                    fetches.push((digest, limit));
-                }
-                Err(detail) => settle(items, digest, limit_exceeded(detail)),
-            }
-        }
-        if fetches.is_empty() {
-            return None;
-        }
-        let host = image.repository.host();
-        let reserved = match self.budget.reserve(host, kind.stage(), fetched_bytes, deadline).await {
-            Ok(reserved) => reserved,
-            Err(cause) => {
-                for (digest, _) in fetches {
-                    settle(items, digest, Retrieval::Unknown(cause.clone()));
-                }
-                return None;
-            }
-        };
+    ) {
         let fetches = fetches.into_iter().map(|(digest, limit)| async move {
             (digest, self.find_or_fetch_item(image, kind, digest, limit, deadline).await)
         });
@@ -65,7 +79,6 @@ impl Shared {
         while let Some((digest, retrieval)) = fetched.next().await {
             settle(items, digest, retrieval);
         }
-        Some(reserved)
     }
 
     /// What was fetched before for the same partition, or else what the registry serves. The registry has just listed
@@ -146,10 +159,10 @@ impl ItemKind {
         }
     }
 
-    fn stage(self) -> Stage {
-        match self {
-            Self::Blob => Stage::Blobs,
-            Self::Manifest => Stage::Manifests,
+    fn of(stage: Stage) -> Self {
+        match stage {
+            Stage::Blobs | Stage::MoreBlobs => Self::Blob,
+            Stage::Listings | Stage::Manifests => Self::Manifest,
         }
     }
 
@@ -180,27 +193,55 @@ impl ItemKind {
     }
 }
 
-/// What is to be fetched, in the order in which it was listed, with the size that is claimed.
+/// One item to be fetched, and up to how many bytes of it.
+pub(crate) type Fetch = (Digest, usize);
+
+/// What is fetched, the most promising first.
+pub(crate) struct Plan {
+    pub(crate) fetches: Vec<Fetch>,
+    /// The memory for all of it.
+    pub(crate) reserved: Option<Reserved>,
+}
+
+impl Plan {
+    pub(crate) fn bytes(&self) -> usize {
+        self.fetches.iter().fold(0, |sum, (_, limit)| sum.saturating_add(*limit))
+    }
+
+    /// Takes away all but the first few.
+    pub(crate) fn split_off(&mut self, first: usize) -> Vec<Fetch> {
+        self.fetches.split_off(first.min(self.fetches.len()))
+    }
+}
+
+/// What is to be fetched, in the order in which it was listed, with what is claimed of it.
 #[derive(Default)]
 pub(crate) struct Wanted {
     pub(crate) order: Vec<Digest>,
-    sizes: BTreeMap<Digest, u64>,
+    claims: BTreeMap<Digest, Claim>,
+}
+
+#[derive(Clone, Copy)]
+struct Claim {
+    size: u64,
+    promise: Promise,
 }
 
 impl Wanted {
     /// Two places may claim different sizes for one item. The largest claim within the limit counts, so that a wrong
     /// claim in one place never spoils a right one in another; the digest decides about the bytes anyway.
-    pub(crate) fn add(&mut self, digest: Digest, size: u64, kind: ItemKind) {
+    pub(crate) fn add(&mut self, digest: Digest, size: u64, promise: Promise, kind: ItemKind) {
         let limit = u64::try_from(kind.limit()).unwrap_or(u64::MAX);
-        match self.sizes.entry(digest) {
+        match self.claims.entry(digest) {
             Entry::Vacant(entry) => {
                 self.order.push(digest);
-                entry.insert(size);
+                entry.insert(Claim { size, promise });
             }
             Entry::Occupied(mut entry) => {
-                let known = *entry.get();
-                if known > limit || (size <= limit && size > known) {
-                    entry.insert(size);
+                let known = entry.get_mut();
+                known.promise = known.promise.min(promise);
+                if known.size > limit || (size <= limit && size > known.size) {
+                    known.size = size;
                 }
             }
         }

@@ -22,6 +22,7 @@ mod quote;
 mod read;
 mod registry;
 mod remembered;
+mod revalidate;
 mod tags;
 mod transport;
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::{Cause, Observation, Place, PlaceReport};
 use hallmark_policy::image::{Descriptor, Digest, Index, PinnedImage, media_type};
-use hallmark_policy::limits::{MAX_MANIFEST_BYTES, MAX_SIGNATURES};
+use hallmark_policy::limits::MAX_SIGNATURES;
 use http::header::{ACCEPT, HeaderValue};
 use http::{Method, StatusCode};
 use url::Url;
@@ -14,33 +14,78 @@ use url::Url;
 use crate::endpoint::same_origin;
 use crate::link::next_page;
 use crate::quote::error_body;
-use crate::read::{Answer, ManifestName, Served, contradiction, status_cause};
+use crate::read::{ManifestName, Served, contradiction, status_cause};
 use crate::registry::Shared;
 use crate::transport::{Request, Response};
 
 /// Most pages of one listing.
 const MAX_PAGES: usize = 16;
+/// What the types of signatures begin with: Sigstore bundles (any version), cosign's and the Notary Project's.
+const SIGNED_TYPES: [&str; 3] =
+    ["application/vnd.dev.sigstore.bundle", "application/vnd.dev.cosign.", "application/vnd.cncf.notary.signature"];
+/// What cosign 3 writes beside a bundle: the predicate type of the statement in it.
+const PREDICATE_TYPE_ANNOTATION: &str = "dev.sigstore.bundle.predicateType";
+/// The predicate type of its plain signatures.
+const COSIGN_SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// What one place lists.
 pub(crate) struct Listing {
     pub(crate) place: Place,
     observed_at: Timestamp,
     /// Without duplicates.
-    pub(crate) manifests: Observation<Vec<Descriptor>>,
+    pub(crate) manifests: Observation<Vec<Entry>>,
     truncated: bool,
     /// Why the listing ends before its end: what was listed until then is still evidence.
     broken_off: Option<Cause>,
 }
 
+/// What a listing says of one manifest. The rest of its descriptor is not kept: a page may have 4 MiB of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) promise: Promise,
+}
+
+/// How likely a manifest is a signature, by what its descriptor claims. It decides what is fetched first, and nothing
+/// else: some writers get it wrong, and whoever attacks writes what he likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Promise {
+    /// It says that it is a signature.
+    Signature,
+    /// It says that it is signed, and says something else of the image than that.
+    Attestation,
+    /// It says nothing that is known.
+    Unsaid,
+}
+
+impl Promise {
+    fn of(descriptor: &Descriptor) -> Self {
+        let claimed = descriptor.artifact_type.as_deref().unwrap_or_default();
+        if !SIGNED_TYPES.iter().any(|known| claimed.starts_with(known)) {
+            return Self::Unsaid;
+        }
+        match descriptor.annotations.get(PREDICATE_TYPE_ANNOTATION) {
+            Some(predicate) if predicate != COSIGN_SIGNATURE_PREDICATE => Self::Attestation,
+            _ => Self::Signature,
+        }
+    }
+}
+
+impl Entry {
+    fn of(descriptor: &Descriptor) -> Self {
+        Self { digest: descriptor.digest, size: descriptor.size, promise: Promise::of(descriptor) }
+    }
+}
+
 impl Listing {
-    fn new(place: Place, observed_at: Timestamp, manifests: Observation<Vec<Descriptor>>) -> Self {
+    fn new(place: Place, observed_at: Timestamp, manifests: Observation<Vec<Entry>>) -> Self {
         Self { place, observed_at, manifests, truncated: false, broken_off: None }
     }
 
-    fn of(place: Place, observed_at: Timestamp, entries: Vec<Descriptor>) -> Self {
+    fn of(place: Place, observed_at: Timestamp, entries: Vec<Entry>) -> Self {
         let mut seen = BTreeSet::new();
-        let mut entries: Vec<Descriptor> =
-            entries.into_iter().filter(|descriptor| seen.insert(descriptor.digest)).collect();
+        let mut entries: Vec<Entry> = entries.into_iter().filter(|entry| seen.insert(entry.digest)).collect();
         let truncated = entries.len() > MAX_SIGNATURES;
         entries.truncate(MAX_SIGNATURES);
         Self { place, observed_at, manifests: Observation::Found(entries), truncated, broken_off: None }
@@ -57,7 +102,7 @@ impl Listing {
 
     /// One report; and a second one, that the place is also unknown, when the listing broke off.
     pub(crate) fn reports(&self) -> impl Iterator<Item = PlaceReport> + '_ {
-        let digests = |entries: &Vec<Descriptor>| entries.iter().map(|entry| entry.digest).collect::<Vec<Digest>>();
+        let digests = |entries: &Vec<Entry>| entries.iter().map(|entry| entry.digest).collect::<Vec<Digest>>();
         let manifests = match &self.manifests {
             Observation::Found(entries) => Observation::Found(digests(entries)),
             Observation::Absent => Observation::Absent,
@@ -90,21 +135,20 @@ impl Shared {
                 Err(cause) => return unknown(cause),
             };
         request.headers.insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
-        request.limit = MAX_MANIFEST_BYTES;
-        let response = match self.transport.send(&request).await {
-            Ok(response) => response,
-            Err(failure) => return unknown(failure.cause(&request)),
+        let first = match self.read_listing(&mut request, read_first_page).await {
+            Ok((first, _)) => first,
+            Err(cause) => return unknown(cause),
         };
-        // 405 is the status of the specification's UNSUPPORTED.
-        if matches!(response.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
-            // A registry that knows the API answers a missing repository with an error of the specification's form,
-            // which says nothing about other repositories; one that does not know it has no such route.
-            if error_body(&response.body).is_none() {
-                self.capabilities.remember_no_referrers(host, observed_at);
+        let first = match first {
+            FirstPage::Page(first) => first,
+            FirstPage::None { is_api_missing } => {
+                if is_api_missing {
+                    self.capabilities.remember_no_referrers(host, observed_at);
+                }
+                return Listing::new(Place::ReferrersApi, observed_at, Observation::Absent);
             }
-            return Listing::new(Place::ReferrersApi, observed_at, Observation::Absent);
-        }
-        match self.follow_pages(&mut request, response).await {
+        };
+        match self.follow_pages(&mut request, first).await {
             Err(cause) => unknown(cause),
             Ok(Pages { entries, broken_off, cut }) => {
                 let listing = Listing::of(Place::ReferrersApi, observed_at, entries);
@@ -114,9 +158,9 @@ impl Shared {
     }
 
     /// The entries of all pages, and why they are not all. `Err` when there is not even a first page.
-    async fn follow_pages(&self, request: &mut Request, first: Response) -> Result<Pages, Cause> {
+    async fn follow_pages(&self, request: &mut Request, first: Page) -> Result<Pages, Cause> {
         let broken = |entries, cause| Ok(Pages { entries, broken_off: Some(cause), cut: false });
-        let Page { mut entries, next } = read_page(request, first)?;
+        let Page { mut entries, next } = first;
         let mut next = match next {
             Ok(next) => next,
             Err(cause) => return broken(entries, cause),
@@ -138,12 +182,8 @@ impl Shared {
                 return broken(entries, contradiction(host, &problem));
             }
             request.url = url;
-            let page = match self.transport.send(request).await {
-                Ok(response) => read_page(request, response),
-                Err(failure) => Err(failure.cause(request)),
-            };
-            match page {
-                Ok(page) => {
+            match self.read_listing(request, read_page).await {
+                Ok((page, _)) => {
                     entries.extend(page.entries);
                     next = match page.next {
                         Ok(next) => next,
@@ -161,25 +201,30 @@ impl Shared {
         let observed_at = self.now();
         let tag = image.digest.fallback_tag();
         let host = image.repository.host();
+        let unknown = |cause| Listing::new(Place::FallbackTag, observed_at, Observation::Unknown(cause));
         let name = ManifestName::Tag(&tag);
-        let manifests = match self.read_manifest(&image.repository, name, MAX_MANIFEST_BYTES, deadline).await {
-            Answer::Absent => Observation::Absent,
-            Answer::Unknown(cause) => Observation::Unknown(cause),
-            Answer::TooLarge { limit } => {
-                Observation::Unknown(contradiction(host, &format!("`{tag}` has more than {limit} bytes")))
-            }
-            Answer::Found(served) => match read_index(served) {
-                Ok(entries) => return Listing::of(Place::FallbackTag, observed_at, entries),
-                Err(problem) => Observation::Unknown(contradiction(host, &format!("`{tag}`: {problem}"))),
-            },
+        let mut request = match self.request_manifest(&image.repository, name, deadline) {
+            Ok(request) => request,
+            Err(cause) => return unknown(cause),
         };
-        Listing::new(Place::FallbackTag, observed_at, manifests)
+        let read = |request: &Request, response: Response| match response.status {
+            StatusCode::OK => read_index(Served::from(response))
+                .map(Some)
+                .map_err(|problem| contradiction(host, &format!("`{tag}`: {problem}"))),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(status_cause(request, &response)),
+        };
+        match self.read_listing(&mut request, read).await {
+            Ok((Some(entries), _)) => Listing::of(Place::FallbackTag, observed_at, entries),
+            Ok((None, _)) => Listing::new(Place::FallbackTag, observed_at, Observation::Absent),
+            Err(cause) => unknown(cause),
+        }
     }
 }
 
 /// All pages of a listing that were read.
 struct Pages {
-    entries: Vec<Descriptor>,
+    entries: Vec<Entry>,
     /// Why there are no more, when there should be.
     broken_off: Option<Cause>,
     /// There are more, and enough were read.
@@ -188,9 +233,25 @@ struct Pages {
 
 /// One page of a listing.
 struct Page {
-    entries: Vec<Descriptor>,
+    entries: Vec<Entry>,
     /// The address of the next page; or that there is one, and why it cannot be followed.
     next: Result<Option<Url>, Cause>,
+}
+
+/// The first page, or what its place says instead.
+enum FirstPage {
+    None { is_api_missing: bool },
+    Page(Page),
+}
+
+fn read_first_page(request: &Request, response: Response) -> Result<FirstPage, Cause> {
+    // 405 is the status of the specification's UNSUPPORTED.
+    if matches!(response.status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+        // A registry that knows the API answers a missing repository with an error of the specification's form, which
+        // says nothing about other repositories; one that does not know it has no such route.
+        return Ok(FirstPage::None { is_api_missing: error_body(&response.body).is_none() });
+    }
+    read_page(request, response).map(FirstPage::Page)
 }
 
 fn read_page(request: &Request, response: Response) -> Result<Page, Cause> {
@@ -206,7 +267,7 @@ fn read_page(request: &Request, response: Response) -> Result<Page, Cause> {
 
 /// The entries of an index. A page that some proxy serves with a good status is none, and says nothing about
 /// signatures.
-fn read_index(served: Served) -> Result<Vec<Descriptor>, String> {
+fn read_index(served: Served) -> Result<Vec<Entry>, String> {
     if let Some(media_type) = &served.media_type
         && !matches!(media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_INDEX | "application/json")
     {
@@ -215,5 +276,6 @@ fn read_index(served: Served) -> Result<Vec<Descriptor>, String> {
     if served.digest.is_some_and(|claimed| !claimed.matches(&served.bytes)) {
         return Err("its bytes do not have the digest that the registry names".to_owned());
     }
-    Index::parse(&served.bytes).map(|index| index.manifests).map_err(|error| error.to_string())
+    let index = Index::parse(&served.bytes).map_err(|error| error.to_string())?;
+    Ok(index.manifests.iter().map(Entry::of).collect())
 }

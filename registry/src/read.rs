@@ -121,13 +121,24 @@ impl Shared {
         limit: usize,
         deadline: Instant,
     ) -> Answer {
-        let mut request = match self.request(repository, Method::GET, &name.path(), deadline) {
+        let mut request = match self.request_manifest(repository, name, deadline) {
             Ok(request) => request,
             Err(cause) => return Answer::Unknown(cause),
         };
-        request.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_MANIFESTS));
         request.limit = limit;
         self.read(&request).await
+    }
+
+    /// What asks for a manifest or index.
+    pub(crate) fn request_manifest(
+        &self,
+        repository: &Repository,
+        name: ManifestName<'_>,
+        deadline: Instant,
+    ) -> Result<Request, Cause> {
+        let mut request = self.request(repository, Method::GET, &name.path(), deadline)?;
+        request.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_MANIFESTS));
+        Ok(request)
     }
 
     /// GET of a blob.

@@ -21,6 +21,7 @@ use crate::credentials::CredentialSource;
 use crate::push::{PushError, PushedManifest};
 use crate::read::FetchedManifest;
 use crate::remembered::Remembered;
+use crate::revalidate::KnownListings;
 use crate::transport::{Transport, stack};
 
 /// The client of every registry. Clones share connections, tokens, and what is remembered of registries.
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) subjects: Remembered<PinnedImage, Descriptor>,
     /// Tags that are being added to: registries have no compare-and-swap, so that our own writers take turns.
     tag_turns: Remembered<ImageReference, Arc<Mutex<()>>>,
+    /// Listings that are asked for again by their entity tag.
+    pub(crate) listings: KnownListings,
     /// What all gatherings may hold.
     pub(crate) budget: Budget,
     pub(crate) content_cache: Option<Arc<dyn ContentCache>>,
@@ -75,6 +78,7 @@ impl Registry {
             capabilities: Capabilities::new(),
             subjects: Remembered::with_capacity(MAX_SUBJECTS),
             tag_turns: Remembered::with_capacity(MAX_SUBJECTS),
+            listings: KnownListings::new(),
             budget: Budget::new(),
             content_cache: configuration.content_cache,
             credentials: configuration.credentials,
@@ -106,7 +110,21 @@ impl Registry {
     /// [`MAX_SIGNATURES`](hallmark_policy::limits::MAX_SIGNATURES) in one manifest. An item that has the digest of
     /// several is fetched once.
     pub async fn gather(&self, image: &ImageReference, deadline: Instant) -> Evidence {
-        self.shared.gather(image, deadline).await
+        self.shared.gather(image, deadline, None).await
+    }
+
+    /// As [`Registry::gather`], and stops early where many manifests are listed: the sixteen that promise most are
+    /// looked at first, and the rest only if `enough` says of the evidence that it is not enough.
+    ///
+    /// What was left out is [`Code::NotFetched`] in the evidence, which therefore is not complete: it may allow an
+    /// image, and never denies one.
+    pub async fn gather_until(
+        &self,
+        image: &ImageReference,
+        deadline: Instant,
+        enough: &(dyn Fn(&Evidence) -> bool + Send + Sync),
+    ) -> Evidence {
+        self.shared.gather(image, deadline, Some(enough)).await
     }
 
     /// Who we are at a repository: what was fetched for one partition must not be shown to another.

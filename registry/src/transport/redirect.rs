@@ -3,7 +3,7 @@
 //! At most three; never from https to http; never to this machine, its link or a metadata service, unless the
 //! registry itself is there; and never with credentials to another host (CVE-2020-15157).
 
-use ::http::header::{AUTHORIZATION, LOCATION};
+use ::http::header::{AUTHORIZATION, IF_NONE_MATCH, LOCATION};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use url::Url;
@@ -34,6 +34,8 @@ impl<T: Transport> Redirect<T> {
             let target = target(&request, &response).map_err(Failure::Inconsistent)?;
             if !same_origin(&request.url, &target) {
                 request.headers.remove(AUTHORIZATION);
+                // An entity tag means something at the host that gave it.
+                request.headers.remove(IF_NONE_MATCH);
             }
             request.url = target;
             response = self.inner.send(&request).await?;

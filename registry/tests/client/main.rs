@@ -6,6 +6,7 @@ mod attach;
 mod certificates;
 mod credentials;
 mod gather;
+mod listings;
 mod scripted;
 mod tags;
 mod untruthful;
