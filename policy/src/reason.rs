@@ -160,7 +160,7 @@ codes! {
         "sign with a key and in a format that this version verifies: a Sigstore bundle or simple signing";
     /// The key is of a kind or size that is not accepted.
     WeakKey = "weak-key", Deny, 12,
-        "use an ECDSA P-256 key";
+        "use a key that `hallmark key generate` makes";
     /// The time allowed for the verdict ran out before all was looked at.
     DeadlineExceeded = "deadline-exceeded", Undetermined, 20,
         "ask again: what was fetched so far is kept; allow more time if it happens often";

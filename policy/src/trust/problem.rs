@@ -39,6 +39,8 @@ pub enum Problem {
     UnknownName,
     /// A requirement that no set of signatures can meet, or that is met too easily.
     Unsatisfiable,
+    /// A public key that others could forge signatures of.
+    WeakKey,
     /// A value of another type than the schema says.
     WrongType,
 }
@@ -60,6 +62,7 @@ impl Problem {
         Self::UnknownField,
         Self::UnknownName,
         Self::Unsatisfiable,
+        Self::WeakKey,
         Self::WrongType,
     ];
 
@@ -81,6 +84,7 @@ impl Problem {
             Self::UnknownField => "unknown-field",
             Self::UnknownName => "unknown-name",
             Self::Unsatisfiable => "unsatisfiable",
+            Self::WeakKey => "weak-key",
             Self::WrongType => "wrong-type",
         }
     }

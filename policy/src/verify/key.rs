@@ -1,16 +1,14 @@
-//! Public keys: the one table from SubjectPublicKeyInfo to the algorithm that may be verified with it.
-//!
-//! The algorithm follows from the key that is trusted, never from what an envelope says about itself.
+//! Public keys, and their names. The algorithm follows from the key that is trusted (see [`super::algorithm`]), never
+//! from what an envelope says about itself.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use p256::elliptic_curve::sec1::ToEncodedPoint as _;
-use p256::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 
+use super::algorithm::{KeyKind, Verifier, row_of};
 use crate::limits;
 
 /// The name of a key: the SHA-256 of its SubjectPublicKeyInfo in DER (RFC 5280, section 4.1.2.7), in hex.
@@ -60,13 +58,23 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// A public key of an accepted kind. Today that is ECDSA on P-256 with SHA-256.
-#[derive(Clone, PartialEq, Eq)]
+/// A public key of an accepted kind.
+#[derive(Clone)]
 pub struct PublicKey {
     id: KeyId,
-    spki: Vec<u8>,
-    point: Vec<u8>,
+    kind: KeyKind,
+    spki: Arc<[u8]>,
+    verifiers: Arc<[Verifier]>,
 }
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        // The rest follows from it.
+        self.spki == other.spki
+    }
+}
+
+impl Eq for PublicKey {}
 
 /// Why bytes are not a public key that can be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,10 +95,18 @@ pub enum KeyError {
         bytes: usize,
     },
     /// A well-formed key of a kind that is not accepted.
-    #[error("{kind} keys are not accepted; this version verifies ECDSA P-256")]
+    #[error(
+        "{kind} keys are not accepted; accepted are ECDSA P-256 and P-384, Ed25519, and RSA of 2048, 3072 or 4096 bits"
+    )]
     Unsupported {
         /// The kind, as far as it is known.
         kind: String,
+    },
+    /// A key of an accepted kind that others could forge signatures of.
+    #[error("this key is too weak to be trusted: {problem}")]
+    Weak {
+        /// What is weak about it.
+        problem: String,
     },
 }
 
@@ -114,21 +130,8 @@ impl PublicKey {
     /// # Errors
     /// [`KeyError`] as for [`PublicKey::parse`].
     pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
-        if let Some(kind) = other_kind(der) {
-            return Err(KeyError::Unsupported { kind: kind.to_owned() });
-        }
-        let key = p256::PublicKey::from_public_key_der(der)
-            .map_err(|error| KeyError::Malformed { problem: error.to_string() })?;
-        let spki =
-            key.to_public_key_der().map_err(|error| KeyError::Malformed { problem: error.to_string() })?.into_vec();
-        if spki != der {
-            return Err(KeyError::Malformed {
-                problem: "its encoding is not the canonical one; export it again with `openssl ec -pubin -pubout`"
-                    .to_owned(),
-            });
-        }
-        let point = key.to_encoded_point(false).as_bytes().to_vec();
-        Ok(Self { id: KeyId::of_spki(&spki), spki, point })
+        let (kind, verifiers) = row_of(der)?;
+        Ok(Self { id: KeyId::of_spki(der), kind, spki: der.into(), verifiers: verifiers.into() })
     }
 
     fn from_pem(text: &str) -> Result<Self, KeyError> {
@@ -154,10 +157,10 @@ impl PublicKey {
         self.id
     }
 
-    /// The kind of the key, for people.
+    /// The kind of the key.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
-        "ECDSA P-256"
+    pub fn kind(&self) -> KeyKind {
+        self.kind
     }
 
     /// SubjectPublicKeyInfo in DER.
@@ -172,10 +175,10 @@ impl PublicKey {
         pem_rfc7468::encode_string("PUBLIC KEY", pem_rfc7468::LineEnding::LF, &self.spki).unwrap_or_default()
     }
 
-    /// Whether `signature` (DER, `Ecdsa-Sig-Value` of RFC 3279) is this key's over the SHA-256 of `message`.
+    /// Whether `signature` is this key's over `message`, by one of the algorithms of its kind.
     #[must_use]
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.point).verify(message, signature).is_ok()
+        self.verifiers.iter().any(|verifier| verifier.verifies(message, signature))
     }
 }
 
@@ -183,24 +186,6 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({} {})", self.kind(), self.id)
     }
-}
-
-/// Names the kinds of keys that people try and that this version does not accept, by their algorithm identifiers.
-fn other_kind(spki: &[u8]) -> Option<&'static str> {
-    const KINDS: [(&[u8], &str); 9] = [
-        (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], "RSA"),
-        (&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x01], "DSA"),
-        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21], "ECDSA P-224"),
-        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22], "ECDSA P-384"),
-        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], "ECDSA P-521"),
-        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "secp256k1"),
-        (&[0x06, 0x03, 0x2b, 0x65, 0x70], "Ed25519"),
-        (&[0x06, 0x03, 0x2b, 0x65, 0x6e], "X25519"),
-        (&[0x06, 0x03, 0x2b, 0x65, 0x71], "Ed448"),
-    ];
-    // The algorithm identifier lies within the first 40 bytes of every SubjectPublicKeyInfo.
-    let head = spki.get(..40.min(spki.len())).unwrap_or_default();
-    KINDS.iter().find(|(oid, _)| head.windows(oid.len()).any(|window| window == *oid)).map(|(_, kind)| *kind)
 }
 
 #[cfg(test)]
@@ -221,13 +206,136 @@ mod tests {
     }
 
     #[test]
+    fn every_accepted_kind_is_known_by_its_key() {
+        let rsa2048 = include_str!("../../testdata/rsa2048.pub");
+        let rsa3072 = include_str!("../../testdata/rsa3072.pub");
+        let rsa4096 = include_str!("../../testdata/rsa4096.pub");
+        let ed25519 = include_str!("../../testdata/ed25519.pub");
+        let pem = [KEY, include_str!("../../testdata/p384.pub"), ed25519, rsa2048, rsa3072, rsa4096];
+        for (pem, kind) in pem.into_iter().zip(KeyKind::ALL) {
+            let key = PublicKey::parse(pem.as_bytes()).unwrap();
+            assert_eq!(key.kind(), kind);
+            assert_eq!(key.to_pem().trim(), pem.trim());
+        }
+    }
+
+    /// SubjectPublicKeyInfo of an algorithm identifier and the bits of a key.
+    fn spki(algorithm: &str, key: &[u8]) -> Vec<u8> {
+        let bits = tlv(0x03, &[&[0][..], key].concat());
+        tlv(0x30, &[tlv(0x30, &hex::decode(algorithm).unwrap()), bits].concat())
+    }
+
+    fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(value.len()).unwrap();
+        let [high, low] = length.to_be_bytes();
+        let header = match length {
+            0..=0x7f => vec![tag, low],
+            0x80..=0xff => vec![tag, 0x81, low],
+            _ => vec![tag, 0x82, high, low],
+        };
+        [&header[..], value].concat()
+    }
+
+    const RSA: &str = "06092a864886f70d0101010500";
+    const ED25519: &str = "06032b6570";
+    const P256: &str = "06072a8648ce3d020106082a8648ce3d030107";
+
+    fn rsa(bits: usize, exponent: &[u8]) -> Vec<u8> {
+        let mut modulus = vec![0xff; bits / 8];
+        modulus.insert(0, 0);
+        spki(RSA, &tlv(0x30, &[tlv(0x02, &modulus), tlv(0x02, exponent)].concat()))
+    }
+
+    #[test]
+    fn must_not_trust_a_key_that_others_could_forge_signatures_of() {
+        let identity = [&[1][..], &[0; 31]].concat();
+        let order_two = hex::decode("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f").unwrap();
+        let order_eight = hex::decode("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05").unwrap();
+        for (what, der) in [
+            ("RSA of 1024 bits", rsa(1024, &[1, 0, 1])),
+            ("RSA of 2040 bits", rsa(2040, &[1, 0, 1])),
+            ("exponent is 1;", rsa(2048, &[1])),
+            ("exponent is 3;", rsa(3072, &[3])),
+            ("exponent is 65536;", rsa(3072, &[1, 0, 0])),
+            ("exponent is 65538;", rsa(3072, &[1, 0, 2])),
+            ("small order", spki(ED25519, &identity)),
+            ("small order", spki(ED25519, &order_two)),
+            ("small order", spki(ED25519, &order_eight)),
+            ("small order", spki(ED25519, &[0; 32])),
+        ] {
+            match PublicKey::from_spki(&der) {
+                Err(KeyError::Weak { problem }) => assert!(problem.contains(what), "{what}: {problem}"),
+                other => panic!("{what}: {other:?}"),
+            }
+        }
+        assert_eq!(PublicKey::from_spki(&rsa(2048, &[1, 0, 1])).unwrap().kind(), KeyKind::Rsa2048);
+        assert_eq!(PublicKey::from_spki(&rsa(4096, &[0, 0xff, 0xff, 0xff, 0xff])).unwrap().kind(), KeyKind::Rsa4096);
+    }
+
+    #[test]
     fn must_not_accept_other_kinds_of_keys() {
-        let rsa = include_str!("../../testdata/rsa3072.pub");
-        assert_eq!(PublicKey::parse(rsa.as_bytes()), Err(KeyError::Unsupported { kind: "RSA".into() }));
-        let p384 = include_str!("../../testdata/p384.pub");
-        assert_eq!(PublicKey::parse(p384.as_bytes()), Err(KeyError::Unsupported { kind: "ECDSA P-384".into() }));
-        let ed = include_str!("../../testdata/ed25519.pub");
-        assert_eq!(PublicKey::parse(ed.as_bytes()), Err(KeyError::Unsupported { kind: "Ed25519".into() }));
+        let ec = |curve: &str| format!("06072a8648ce3d0201{curve}");
+        for (kind, der) in [
+            ("ECDSA P-224", spki(&ec("06052b81040021"), &[4; 57])),
+            ("ECDSA P-521", spki(&ec("06052b81040023"), &[4; 133])),
+            ("secp256k1", spki(&ec("06052b8104000a"), &[4; 65])),
+            ("X25519", spki("06032b656e", &[9; 32])),
+            ("Ed448", spki("06032b6571", &[9; 57])),
+            ("DSA", spki("06072a8648ce380401", &[2, 1, 5])),
+            ("RSA-PSS", spki("06092a864886f70d01010a", &[0x30, 0])),
+            ("ML-DSA-65", spki("0609608648016503040312", &[7; 1952])),
+            ("`1.2.840.99`", spki("06042a864863", &[7; 32])),
+            ("RSA-2056", rsa(2056, &[1, 0, 1])),
+            ("RSA-8192", rsa(8192, &[1, 0, 1])),
+            ("RSA, with a public exponent of more than 32 bits,", rsa(3072, &[1, 0, 0, 0, 1])),
+        ] {
+            assert_eq!(PublicKey::from_spki(&der), Err(KeyError::Unsupported { kind: kind.to_owned() }));
+        }
+    }
+
+    #[test]
+    fn must_not_take_parameters_or_an_encoding_that_are_not_exactly_those_of_the_table() {
+        let key = PublicKey::parse(KEY.as_bytes()).unwrap();
+        let point = key.spki().split_at(key.spki().len() - 65).1;
+        assert_eq!(spki(P256, point), key.spki());
+        let compressed = [&[2 + point[64] % 2][..], &point[1..33]].concat();
+        let ed25519 = PublicKey::parse(include_bytes!("../../testdata/ed25519.pub")).unwrap();
+        let ed25519 = ed25519.spki().split_at(12).1;
+        // The point (0, 1) with a y of p + 1, and a point whose y is p + 3.
+        let beyond = |low: u8| [&[low][..], &[0xff; 30], &[0x7f]].concat();
+        let modulus = [&[0][..], &[0xff; 384]].concat();
+        let rsa_key = |fields: &[Vec<u8>]| tlv(0x30, &fields.concat());
+        let good = rsa_key(&[tlv(2, &modulus), tlv(2, &[1, 0, 1])]);
+        assert!(PublicKey::from_spki(&spki(RSA, &good)).is_ok());
+        for (what, der) in [
+            ("P-256 without a curve", spki("06072a8648ce3d0201", point)),
+            ("P-256 with NULL", spki("06072a8648ce3d02010500", point)),
+            ("P-256 with explicit parameters", spki("06072a8648ce3d02013003020101", point)),
+            ("P-384's curve", spki("06072a8648ce3d020106052b81040022", point)),
+            ("compressed", spki(P256, &compressed)),
+            ("hybrid", spki(P256, &[&[6][..], &point[1..]].concat())),
+            ("infinity", spki(P256, &[0])),
+            ("one byte less", spki(P256, &point[..64])),
+            ("one byte more", spki(P256, &[point, &[0]].concat())),
+            ("trailing data", [key.spki(), &[0]].concat()),
+            ("Ed25519 with NULL", spki("06032b65700500", ed25519)),
+            ("Ed25519 of 31 bytes", spki(ED25519, &ed25519[..31])),
+            ("Ed25519 beyond the field", spki(ED25519, &beyond(0xee))),
+            ("Ed25519 beyond the field", spki(ED25519, &beyond(0xf0))),
+            ("RSA without NULL", spki("06092a864886f70d010101", &good)),
+            ("RSA with a curve", spki("06092a864886f70d01010106082a8648ce3d030107", &good)),
+            ("RSA, negative", spki(RSA, &rsa_key(&[tlv(2, &modulus[1..]), tlv(2, &[1, 0, 1])]))),
+            ("RSA, zeros in front", spki(RSA, &rsa_key(&[tlv(2, &[&[0][..], &modulus].concat()), tlv(2, &[1, 0, 1])]))),
+            ("RSA of three numbers", spki(RSA, &rsa_key(&[tlv(2, &modulus), tlv(2, &[1, 0, 1]), tlv(2, &[1])]))),
+            ("RSA of one number", spki(RSA, &rsa_key(&[tlv(2, &modulus)]))),
+            ("RSA and more", spki(RSA, &[&good[..], &[0]].concat())),
+        ] {
+            let refusal = PublicKey::from_spki(&der);
+            assert!(matches!(refusal, Err(KeyError::Malformed { .. })), "{what}: {refusal:?}");
+        }
+        // A length in more bytes than it needs is BER.
+        let ber = [&[0x30, 0x81][..], &key.spki()[1..]].concat();
+        assert!(matches!(PublicKey::from_spki(&ber), Err(KeyError::Malformed { .. })));
     }
 
     #[test]

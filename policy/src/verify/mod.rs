@@ -3,12 +3,14 @@
 //! [`authenticate`] finds cryptographic facts, free of time and policy. [`judge`] puts them under trust and time. They
 //! are the only constructors of [`Authenticated`] and [`VerifiedSignature`], and claims are read nowhere else.
 
+mod algorithm;
 mod authenticate;
 mod judge;
 mod key;
 mod rejection;
 mod timestamp;
 
+pub use algorithm::{KeyKind, algorithm_name};
 pub use authenticate::{Authenticated, AuthenticationMemo, authenticate};
 pub use judge::{Expectation, VerifiedSignature, judge};
 pub use key::{KeyError, KeyId, PublicKey};

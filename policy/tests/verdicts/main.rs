@@ -15,4 +15,8 @@ mod reference;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod textbook_rsa;
+#[cfg(test)]
 mod timestamps;
+#[cfg(test)]
+mod wycheproof;

@@ -160,7 +160,7 @@ impl KeyReport {
             what,
             key_id: key.id().to_string(),
             hint: key.id().hint(),
-            kind: key.kind(),
+            kind: key.kind().as_str(),
             files,
             public_key: key.to_pem(),
         }

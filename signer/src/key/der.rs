@@ -1,5 +1,6 @@
 //! Private keys in DER: PKCS#8 (RFC 5958) and SEC1 (RFC 5915). Other kinds of keys are told by their names.
 
+use hallmark_policy::verify::algorithm_name;
 use p256::pkcs8::der::asn1::{BitStringRef, OctetStringRef};
 use p256::pkcs8::der::{self, Reader as _, SliceReader, TagMode, TagNumber};
 use p256::pkcs8::{ObjectIdentifier, PrivateKeyInfo};
@@ -86,24 +87,6 @@ fn describe(error: der::Error) -> String {
 
 /// Names the kinds of keys that people try.
 fn unsupported(oid: ObjectIdentifier) -> SigningKeyError {
-    const KINDS: [(&str, &str); 15] = [
-        ("1.2.840.113549.1.1.1", "RSA"),
-        ("1.2.840.113549.1.1.10", "RSA-PSS"),
-        ("1.2.840.10040.4.1", "DSA"),
-        ("1.3.132.0.33", "ECDSA P-224"),
-        ("1.3.132.0.34", "ECDSA P-384"),
-        ("1.3.132.0.35", "ECDSA P-521"),
-        ("1.3.132.0.10", "secp256k1"),
-        ("1.3.36.3.3.2.8.1.1.7", "brainpoolP256r1"),
-        ("1.3.101.110", "X25519"),
-        ("1.3.101.111", "X448"),
-        ("1.3.101.112", "Ed25519"),
-        ("1.3.101.113", "Ed448"),
-        ("2.16.840.1.101.3.4.3.17", "ML-DSA-44"),
-        ("2.16.840.1.101.3.4.3.18", "ML-DSA-65"),
-        ("2.16.840.1.101.3.4.3.19", "ML-DSA-87"),
-    ];
-    let text = oid.to_string();
-    let kind = KINDS.iter().find(|(known, _)| *known == text).map(|(_, kind)| (*kind).to_owned());
-    SigningKeyError::UnsupportedKind { kind: kind.unwrap_or_else(|| format!("`{text}`")) }
+    let oid = oid.to_string();
+    SigningKeyError::UnsupportedKind { kind: algorithm_name(&oid).map_or_else(|| format!("`{oid}`"), str::to_owned) }
 }

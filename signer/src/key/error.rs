@@ -137,6 +137,9 @@ impl SigningKeyError {
                 "decrypt it on the way: `openssl pkey -in KEY | hallmark key import --key /dev/stdin`"
             }
             Self::Public(KeyError::Private) => "give the `.pub` file",
+            Self::Public(KeyError::Unsupported { .. } | KeyError::Weak { .. }) => {
+                "use a key that `hallmark key generate` makes"
+            }
             Self::Public(_) => "a public key is PEM text with the label `PUBLIC KEY`",
             Self::PublicInstead => "give the `.key` file",
             Self::Random => "try again when the system has started fully",

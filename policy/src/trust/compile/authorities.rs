@@ -132,10 +132,16 @@ fn compile_key(
         Err(error) => {
             let hint = match &error {
                 KeyError::Private => "take the private key out of here, consider it lost, and write its public half",
-                KeyError::Unsupported { .. } => "make a key with `hallmark key generate`",
+                KeyError::Unsupported { .. } | KeyError::Weak { .. } => {
+                    "make a key with `hallmark key generate`, and sign with it again what this one has signed"
+                }
                 _ => "write a public key in PEM (`-----BEGIN PUBLIC KEY-----`) or DER",
             };
-            checks.refuse(position, path, Problem::KeyUnusable, error.to_string(), hint);
+            let problem = match &error {
+                KeyError::Weak { .. } => Problem::WeakKey,
+                _ => Problem::KeyUnusable,
+            };
+            checks.refuse(position, path, problem, error.to_string(), hint);
             None
         }
     }
