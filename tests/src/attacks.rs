@@ -2,13 +2,8 @@
 //! Every row that must be refused has a twin that must be allowed.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hallmark_policy::image::{Descriptor, Digest, ImageReference, Index, Manifest, media_type};
 use hallmark_policy::limits::MAX_SIGNATURES;
 use hallmark_policy::signature::{Format, Statement};
@@ -16,12 +11,9 @@ use hallmark_policy::verdict::Verdict;
 use hallmark_policy::{Code, Outcome};
 use hallmark_registry::{Configuration, CredentialSource, Registry};
 
+use crate::harness::attacker::{Attacker, CANARY, USER};
 use crate::harness::hostile::{Act, Auth, Fault, Hostility, When};
 use crate::harness::world::{FORMATS, Key, REPOSITORY, World, ask, attach, client, client_with, try_to_attach};
-
-const USER: &str = "robot";
-/// A password that must never leave for another host, nor show in any text.
-const CANARY: &str = "canary-7f3a91";
 
 fn outcome(verdict: &Verdict) -> (Outcome, Option<Code>) {
     (verdict.outcome(), verdict.reasons().first().map(|reason| reason.code))
@@ -358,65 +350,4 @@ fn basic() -> Hostility {
 fn logged_in(world: &World) -> Registry {
     let credentials = CredentialSource::anonymous().with_password(world.registry.host(), USER, CANARY);
     client_with(Configuration { credentials, ..Configuration::default() })
-}
-
-/// A host that wants our credentials: it records every byte, and answers so that whoever comes stays.
-struct Attacker {
-    address: String,
-    received: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-impl Attacker {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let record = Arc::clone(&received);
-        // Ends with the process: it only waits.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let record = Arc::clone(&record);
-                std::thread::spawn(move || converse(stream, &record));
-            }
-        });
-        Self { address, received }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn requests(&self) -> usize {
-        self.received.lock().unwrap().len()
-    }
-
-    fn must_know_nothing(&self) {
-        let received = self.received.lock().unwrap();
-        let encoded = STANDARD.encode(format!("{USER}:{CANARY}"));
-        for bytes in received.iter() {
-            let text = String::from_utf8_lossy(bytes);
-            assert!(!text.contains(CANARY) && !text.contains(&encoded), "{text}");
-            assert!(!text.to_ascii_lowercase().contains("\nauthorization:"), "{text}");
-        }
-    }
-}
-
-fn converse(mut stream: TcpStream, record: &Mutex<Vec<Vec<u8>>>) {
-    let _ = stream.set_read_timeout(Some(Duration::from_millis(300)));
-    let at = {
-        let mut all = record.lock().unwrap();
-        all.push(Vec::new());
-        all.len() - 1
-    };
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        let mut all = record.lock().unwrap();
-        all[at].extend_from_slice(&buffer[..count]);
-        if all[at].windows(4).any(|four| four == b"\r\n\r\n") {
-            break;
-        }
-    }
-    let _ = stream.write_all(
-        b"HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm=\"come in\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-    );
 }

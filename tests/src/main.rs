@@ -7,9 +7,14 @@ mod harness;
 mod architecture;
 
 // From a registry to a verdict, in process.
+mod answers;
 mod attacks;
+mod canary;
 mod counts;
+mod encryption;
+mod exhaustion;
 mod faults;
+mod floods;
 mod passwords;
 mod recorded;
 mod timestamps;

@@ -96,6 +96,8 @@ pub(crate) enum Act {
     Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     /// The connection is closed without an answer.
     Drop,
+    /// The answer under another `Content-Type`, or under none.
+    Relabel(Option<&'static str>),
     /// The body never ends.
     Endless,
     /// 307 to any address.
@@ -150,7 +152,7 @@ pub(crate) struct Switches {
     pub(crate) hostility: Mutex<Hostility>,
     pub(crate) faults: Mutex<Vec<(Fault, u64)>>,
     pub(crate) log: Mutex<Vec<Logged>>,
-    tokens: Mutex<HashMap<String, Vec<String>>>,
+    pub(crate) tokens: Mutex<HashMap<String, Vec<String>>>,
 }
 
 /// Marks an answer that must not be sent: the server closes the connection instead.
@@ -240,6 +242,14 @@ async fn act_on(act: Act, method: Method, request: Request, next: Next) -> Respo
             response.map(|_| {
                 Body::from_stream(stream::repeat(Ok::<_, std::convert::Infallible>(Bytes::from_static(&[b' '; 65536]))))
             })
+        }
+        Act::Relabel(label) => {
+            let mut response = next.run(request).await;
+            match label {
+                Some(label) => set(&mut response, "content-type", label),
+                None => drop(response.headers_mut().remove(header::CONTENT_TYPE)),
+            }
+            response
         }
         Act::Redirect(location) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response(),
         Act::Slow(duration) => {

@@ -1,10 +1,13 @@
 //! What the tests stand on: other programs, registries, keys.
 
+pub(crate) mod attacker;
 pub(crate) mod docker_registry;
 pub(crate) mod hostile;
 pub(crate) mod peers;
 pub(crate) mod programs;
 pub(crate) mod registry;
+pub(crate) mod service;
+pub(crate) mod tls;
 pub(crate) mod world;
 
 use std::path::{Path, PathBuf};

@@ -14,9 +14,11 @@ use http::{HeaderMap, Method, Request};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::hostile::{self, CloseConnection, Fault, Hostility, Logged, Switches};
@@ -31,11 +33,13 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     /// In memory if there is none.
     pub(crate) folder: Option<PathBuf>,
+    /// Plain HTTP if there is none.
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hostility: Hostility::default(), limits: Limits::in_memory(), folder: None }
+        Self { hostility: Hostility::default(), limits: Limits::in_memory(), folder: None, tls: None }
     }
 }
 
@@ -62,7 +66,7 @@ impl TestRegistry {
         listener.set_nonblocking(true).unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let wrapped = hostile::wrap(router.clone(), &switches);
-        let server = RUNTIME.spawn(accept(listener, wrapped)).abort_handle();
+        let server = RUNTIME.spawn(accept(listener, wrapped, options.tls)).abort_handle();
         Self { host, router, switches, server }
     }
 
@@ -109,6 +113,11 @@ impl TestRegistry {
     /// Changes how the registry behaves from now on.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Hostility)) {
         change(&mut self.switches.hostility.lock().unwrap());
+    }
+
+    /// Lets in whoever comes with this bearer token, for one scope: as if another token service had given it.
+    pub(crate) fn accept_token(&self, token: &str, scope: &str) {
+        self.switches.tokens.lock().unwrap().insert(token.to_owned(), vec![scope.to_owned()]);
     }
 
     /// Pushes a minimal OCI image of one layer and gives back its manifest's digest. The same seed gives the same image.
@@ -205,15 +214,26 @@ pub(crate) struct Direct {
     pub(crate) body: Bytes,
 }
 
-async fn accept(listener: std::net::TcpListener, router: Router) {
+async fn accept(listener: std::net::TcpListener, router: Router, tls: Option<Arc<rustls::ServerConfig>>) {
     let listener = TcpListener::from_std(listener).unwrap();
+    let tls = tls.map(TlsAcceptor::from);
     // Connections end with the set, that is, with this task.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    connections.spawn(serve_connection(stream, router.clone()));
+                    let _ = stream.set_nodelay(true);
+                    let router = router.clone();
+                    match tls.clone() {
+                        None => drop(connections.spawn(serve_connection(stream, router))),
+                        // A handshake that the client breaks off is the purpose of some tests.
+                        Some(tls) => drop(connections.spawn(async move {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve_connection(stream, router).await;
+                            }
+                        })),
+                    }
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -221,8 +241,7 @@ async fn accept(listener: std::net::TcpListener, router: Router) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router) {
-    let _ = stream.set_nodelay(true);
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let router = router.clone();
         async move {

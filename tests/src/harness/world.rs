@@ -71,7 +71,11 @@ impl World {
     }
 
     pub(crate) fn on(hostility: Hostility) -> Self {
-        let registry = TestRegistry::start(Options { hostility, ..Options::default() });
+        Self::with(Options { hostility, ..Options::default() })
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let registry = TestRegistry::start(options);
         let digest = registry.push_image(REPOSITORY, TAG, b"image");
         Self { registry, digest }
     }

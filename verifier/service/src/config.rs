@@ -242,7 +242,7 @@ impl Default for Limits {
             idle_timeout: Span::seconds(120),
             write_timeout: Span::seconds(30),
             connections: 4096,
-            requests: 1024,
+            requests: 2048,
             images: 1000,
             default_timeout: Span::seconds(10),
             longest_timeout: Span::seconds(30),

@@ -131,7 +131,10 @@ async fn serve_until_signalled(mut config: Config, load: PipelineLoader) -> Resu
     if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         config.accept_while_draining = Span::seconds(0);
     }
-    let (api, operations) = (config.api.listen, config.operations.listen);
+    // What was bound, not what was asked for: with port 0 the system chooses one.
+    let bound = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
+    let api = bound(&listeners.api, config.api.listen);
+    let operations = bound(&listeners.operations, config.operations.listen);
     let service = Service::new(config, Arc::new(load));
     tokio::spawn(reload_on(hang_up, service.reload_handle()));
     tracing::info!(%api, %operations, version = env!("CARGO_PKG_VERSION"), "hallmark-verifier starts");
