@@ -1,20 +1,27 @@
-//! Evidence that was gathered before, by digest.
+//! What was learned before: evidence by digest, digests by tag, and images that are not there.
 //!
 //! What is kept is evidence, never a verdict: a changed policy or a passed date counts on the next question, without a
-//! request to any registry. Only complete evidence is kept; a failure is never remembered as an absence.
+//! request to any registry. A failure is never kept, and never becomes an absence.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hallmark_policy::evidence::{DecodedEvidence, Retrieval};
-use hallmark_policy::image::PinnedImage;
+use hallmark_policy::image::{Digest, ImageReference, PinnedImage};
 use moka::sync::Cache;
+use tokio::time::Instant;
 
 /// How much evidence is kept, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Evidence younger than this may allow an image without asking its registry again. It never denies one: before a
-    /// denial, the registry is asked.
+    /// Evidence younger than this may allow an image without asking its registry again.
     pub listing_life: Duration,
+    /// Evidence younger than this may also deny an image without asking its registry again, and so may the answer that
+    /// there is no such image. With zero, the registry is asked before every denial, so that an image that was signed a
+    /// moment ago is found.
+    pub absence_life: Duration,
+    /// What a tag named may allow an image for this long without asking its registry again. With zero, a tag is resolved
+    /// for every question, so that one that has moved is noticed.
+    pub tag_life: Duration,
     /// Evidence is held this long for rules with `onUndetermined: useHeldEvidence`; each rule's `maxAge` is shorter.
     pub held_life: Duration,
     /// Bytes of evidence in memory.
@@ -22,9 +29,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// One minute, one day, 128 MiB.
+    /// Listings for one minute, absences and tags not at all, held for one day; 128 MiB.
     pub const STANDARD: Self = Self {
         listing_life: Duration::from_secs(60),
+        absence_life: Duration::ZERO,
+        tag_life: Duration::ZERO,
         held_life: Duration::from_secs(24 * 60 * 60),
         max_bytes: 128 * 1024 * 1024,
     };
@@ -32,13 +41,23 @@ impl Limits {
 
 /// Bytes that an entry costs beside its contents, as measured roughly for one decoded signature.
 const ENTRY_OVERHEAD_BYTES: usize = 4096;
+/// Most tags whose digests are remembered, and most images that are remembered not to be there. A name has at most 400
+/// bytes.
+const MAX_NAMES: u64 = 16 * 1024;
 
-/// The evidence in memory.
+/// What is remembered.
 pub(crate) struct EvidenceStore {
-    listing_life: Duration,
-    held_life: Duration,
-    /// With when it was gathered, where that was in this process.
+    limits: Limits,
+    /// With when gathering began, where that was in this process.
     kept: Cache<PinnedImage, (Option<Instant>, DecodedEvidence)>,
+    tags: Cache<ImageReference, (Instant, Digest)>,
+    absent: Cache<ImageReference, Instant>,
+}
+
+/// Evidence with its age. A denial may need it to be younger than an allow does.
+pub(crate) struct Young {
+    pub(crate) evidence: DecodedEvidence,
+    pub(crate) age: Duration,
 }
 
 impl EvidenceStore {
@@ -46,13 +65,59 @@ impl EvidenceStore {
         let weigh = |_: &PinnedImage, (_, evidence): &(Option<Instant>, DecodedEvidence)| weight(evidence);
         let kept =
             Cache::builder().max_capacity(limits.max_bytes).weigher(weigh).time_to_live(limits.held_life).build();
-        Self { listing_life: limits.listing_life, held_life: limits.held_life, kept }
+        let tags = Cache::builder().max_capacity(MAX_NAMES).time_to_live(limits.tag_life).build();
+        let absent = Cache::builder().max_capacity(MAX_NAMES).time_to_live(limits.absence_life).build();
+        Self { limits, kept, tags, absent }
     }
 
-    /// Evidence that is young enough to allow an image.
-    pub(crate) fn fresh(&self, image: &PinnedImage) -> Option<DecodedEvidence> {
+    /// Evidence of this process.
+    pub(crate) fn young(&self, image: &PinnedImage) -> Option<Young> {
         let (gathered, evidence) = self.kept.get(image)?;
-        gathered.is_some_and(|gathered| gathered.elapsed() < self.listing_life).then_some(evidence)
+        Some(Young { evidence, age: gathered?.elapsed() })
+    }
+
+    /// Whether what was learned so long ago may allow an image.
+    pub(crate) fn may_allow(&self, age: Duration) -> bool {
+        age < self.limits.listing_life
+    }
+
+    /// Whether what was learned so long ago may deny an image.
+    pub(crate) fn may_deny(&self, age: Duration) -> bool {
+        age < self.limits.absence_life
+    }
+
+    /// What a tag named, and how long ago.
+    pub(crate) fn tag(&self, image: &ImageReference) -> Option<(Digest, Duration)> {
+        if self.limits.tag_life.is_zero() {
+            return None;
+        }
+        let (asked, digest) = self.tags.get(image)?;
+        let age = asked.elapsed();
+        (age < self.limits.tag_life).then_some((digest, age))
+    }
+
+    /// Remembers what a registry that was asked at some time said that a tag names.
+    pub(crate) fn remember_tag(&self, image: &ImageReference, digest: Digest, asked: Instant) {
+        if image.digest().is_none() && !self.limits.tag_life.is_zero() {
+            self.tags.insert(image.clone(), (asked, digest));
+        }
+    }
+
+    pub(crate) fn forget_tag(&self, image: &ImageReference) {
+        self.tags.invalidate(image);
+    }
+
+    /// Whether the registry has said a short time ago that there is no such image.
+    pub(crate) fn is_absent(&self, image: &ImageReference) -> bool {
+        !self.limits.absence_life.is_zero()
+            && self.absent.get(image).is_some_and(|asked| self.may_deny(asked.elapsed()))
+    }
+
+    /// Remembers that a registry that was asked at some time has said that there is no such image.
+    pub(crate) fn remember_absent(&self, image: &ImageReference, asked: Instant) {
+        if !self.limits.absence_life.is_zero() {
+            self.absent.insert(image.clone(), asked);
+        }
     }
 
     /// Evidence of any age that is still held.
@@ -60,29 +125,31 @@ impl EvidenceStore {
         self.kept.get(image).map(|(_, evidence)| evidence)
     }
 
-    /// Keeps complete evidence about an image that exists, and says whether it is that.
-    pub(crate) fn keep(&self, image: PinnedImage, evidence: &DecodedEvidence) -> bool {
-        let is_complete = is_complete(evidence);
-        if is_complete {
-            self.kept.insert(image, (Some(Instant::now()), evidence.clone()));
+    /// Keeps evidence about an image that exists, and says whether it was kept: only where nothing went wrong.
+    pub(crate) fn keep(&self, image: PinnedImage, evidence: &DecodedEvidence, began: Instant) -> bool {
+        let is_sound = is_sound(evidence);
+        if is_sound {
+            self.kept.insert(image, (Some(began), evidence.clone()));
         }
-        is_complete
+        is_sound
     }
 
     /// Holds evidence of an earlier process, which is not fresh.
     pub(crate) fn hold(&self, image: PinnedImage, evidence: &DecodedEvidence) {
-        if is_complete(evidence) {
+        if is_sound(evidence) {
             self.kept.entry(image).or_insert((None, evidence.clone()));
         }
     }
 
     pub(crate) fn held_life(&self) -> Duration {
-        self.held_life
+        self.limits.held_life
     }
 }
 
-fn is_complete(evidence: &DecodedEvidence) -> bool {
-    evidence.causes().is_empty() && evidence.evidence().resolution.found().is_some()
+/// Nothing is unknown, but for what was left out because it was not needed: while something is, evidence does not deny.
+fn is_sound(evidence: &DecodedEvidence) -> bool {
+    let is_known = evidence.causes().is_empty() || evidence.evidence().stopped_early();
+    is_known && evidence.evidence().resolution.found().is_some()
 }
 
 fn weight(evidence: &DecodedEvidence) -> u32 {

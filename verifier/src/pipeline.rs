@@ -1,6 +1,6 @@
 //! Question in, verdict out. The only code between the two that waits for anything.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -13,7 +13,7 @@ use hallmark_policy::{Code, Outcome, Timestamp};
 use hallmark_registry::{Partition, Registry};
 
 use crate::content_store::ContentStore;
-use crate::evidence_store::{EvidenceStore, Limits};
+use crate::evidence_store::{EvidenceStore, Limits, Young};
 use crate::flights::Flights;
 
 /// How long gathering goes on for later askers when the first one's deadline has passed.
@@ -25,6 +25,16 @@ pub trait EvidenceSource: Send + Sync {
     fn resolve<'a>(&'a self, image: &'a ImageReference) -> BoxFuture<'a, Observation<Digest>>;
     /// Everything that can be learned about an image by a deadline.
     fn gather<'a>(&'a self, image: &'a ImageReference, deadline: Instant) -> BoxFuture<'a, Evidence>;
+    /// The same, or less where `enough` says of what was learned that the rest is not needed. A source that cannot stop
+    /// early learns everything.
+    fn gather_until<'a>(
+        &'a self,
+        image: &'a ImageReference,
+        deadline: Instant,
+        _enough: &'a (dyn Fn(&Evidence) -> bool + Send + Sync),
+    ) -> BoxFuture<'a, Evidence> {
+        self.gather(image, deadline)
+    }
     /// For whom evidence about a repository is gathered: what is on disk was written for one partition, and is read
     /// for no other. A source that knows no credentials has one partition.
     fn partition(&self, _: &Repository) -> Partition {
@@ -39,6 +49,15 @@ impl EvidenceSource for Registry {
 
     fn gather<'a>(&'a self, image: &'a ImageReference, deadline: Instant) -> BoxFuture<'a, Evidence> {
         Registry::gather(self, image, deadline).boxed()
+    }
+
+    fn gather_until<'a>(
+        &'a self,
+        image: &'a ImageReference,
+        deadline: Instant,
+        enough: &'a (dyn Fn(&Evidence) -> bool + Send + Sync),
+    ) -> BoxFuture<'a, Evidence> {
+        Registry::gather_until(self, image, deadline, enough).boxed()
     }
 
     fn partition(&self, repository: &Repository) -> Partition {
@@ -61,7 +80,7 @@ struct Inner {
     store: EvidenceStore,
     /// Where evidence outlives the process.
     on_disk: Option<Arc<ContentStore>>,
-    gathering: Flights<PinnedImage, DecodedEvidence>,
+    gathering: Flights<(PinnedImage, Extent), DecodedEvidence>,
     resolving: Flights<ImageReference, Observation<Digest>>,
 }
 
@@ -87,48 +106,108 @@ impl Pipeline {
 
     /// The verdict about one image, by `deadline`.
     ///
-    /// The rule is chosen first: a question that names alone decide causes no request. Evidence that is still fresh
-    /// may allow; a denial always rests on evidence that was gathered for this question. What is not answered by the
-    /// deadline goes on, so that the next asker finds it.
+    /// The rule is chosen first: a question that names alone decide causes no request. Evidence that is still young
+    /// may allow; a denial rests on evidence that was gathered for this question, unless the limits say otherwise. What
+    /// is not answered by the deadline goes on, so that the next asker finds it.
     pub async fn verdict(&self, trust: &TrustSnapshot, question: &Question, deadline: Instant) -> Verdict {
-        let inner = &self.inner;
-        if let Some(verdict) = decide_without_evidence(question, trust, (inner.clock)()) {
+        if let Some(verdict) = decide_without_evidence(question, trust, (self.inner.clock)()) {
             return verdict;
         }
-        let digest = match self.resolve(&question.image, deadline).await {
+        match self.remembered_verdict(trust, question) {
+            Some(verdict) => verdict,
+            None => self.gathered_verdict(trust, question, deadline).await,
+        }
+    }
+
+    /// The verdict that needs no request.
+    fn remembered_verdict(&self, trust: &TrustSnapshot, question: &Question) -> Option<Verdict> {
+        let (image, store) = (&question.image, &self.inner.store);
+        if store.is_absent(image) {
+            let evidence = self.unresolved(image, Observation::Absent);
+            return Some(evaluate(question, trust, &evidence, None, (self.inner.clock)()));
+        }
+        let (digest, age) = match image.digest() {
+            Some(digest) => (digest, Duration::ZERO),
+            None => store.tag(image)?,
+        };
+        self.young_verdict(trust, question, digest, age)
+    }
+
+    /// The verdict by evidence that was gathered a short time ago, where that may be one. `named` is how long ago the
+    /// registry has said that the image is this digest.
+    fn young_verdict(
+        &self,
+        trust: &TrustSnapshot,
+        question: &Question,
+        digest: Digest,
+        named: Duration,
+    ) -> Option<Verdict> {
+        let store = &self.inner.store;
+        let Young { evidence, age } = store.young(&question.image.pin(digest))?;
+        if !store.may_allow(age) && !store.may_deny(age) {
+            return None;
+        }
+        let verdict = evaluate(question, trust, &evidence.resolved_from(&question.image), None, (self.inner.clock)());
+        let may_be_given = match verdict.outcome() {
+            Outcome::Allow => store.may_allow(age),
+            Outcome::Deny => store.may_deny(age) && store.may_deny(named),
+            Outcome::Undetermined => false,
+        };
+        may_be_given.then_some(verdict)
+    }
+
+    async fn gathered_verdict(&self, trust: &TrustSnapshot, question: &Question, deadline: Instant) -> Verdict {
+        let (inner, asked) = (&self.inner, &question.image);
+        let digest = match self.resolve(asked, deadline).await {
             Observation::Found(digest) => digest,
             unresolved => {
-                let evidence = self.unresolved(&question.image, unresolved);
+                let evidence = self.unresolved(asked, unresolved);
                 return evaluate(question, trust, &evidence, None, (inner.clock)());
             }
         };
-        let image = question.image.pin(digest);
-        if let Some(fresh) = inner.store.fresh(&image) {
-            let verdict = evaluate(question, trust, &fresh.resolved_from(&question.image), None, (inner.clock)());
-            if verdict.outcome() == Outcome::Allow {
-                return verdict;
-            }
+        if asked.digest().is_none()
+            && let Some(verdict) = self.young_verdict(trust, question, digest, Duration::ZERO)
+        {
+            return verdict;
         }
-        let gathered = self.gather(image.clone(), deadline).await.resolved_from(&question.image);
-        if question.image.digest().is_none() && gathered.evidence().resolution == Observation::Absent {
-            // The registry has just named this digest itself, so it contradicts itself: nothing is known.
-            let detail = format!("`{}` names `{digest}`, which is not there", question.image);
-            let unknown = Observation::Unknown(Cause::new(Code::RegistryInconsistent, detail));
-            let evidence = self.unresolved(&question.image, unknown);
-            return evaluate(question, trust, &evidence, None, (inner.clock)());
+        let image = asked.pin(digest);
+        let mut gathered = self.gather(&image, Extent::Enough, trust, question, deadline).await;
+        let mut verdict = self.judge(trust, question, &image, &gathered);
+        // Somebody else's question was answered by a part of what there is, and this one is not.
+        if verdict.outcome() != Outcome::Allow && gathered.evidence().stopped_early() {
+            gathered = self.gather(&image, Extent::Everything, trust, question, deadline).await;
+            verdict = self.judge(trust, question, &image, &gathered);
         }
-        let held = inner.store.held(&image).map(|held| held.resolved_from(&question.image));
-        let verdict = evaluate(question, trust, &gathered, held.as_ref(), (inner.clock)());
-        if verdict.outcome() != Outcome::Undetermined || held.is_some() {
+        if verdict.outcome() != Outcome::Undetermined || inner.store.held(&image).is_some() {
             return verdict;
         }
         match self.held_on_disk(&image).await {
             Some(held) => {
-                let held = held.resolved_from(&question.image);
+                let (gathered, held) = (gathered.resolved_from(asked), held.resolved_from(asked));
                 evaluate(question, trust, &gathered, Some(&held), (inner.clock)())
             }
             None => verdict,
         }
+    }
+
+    /// The verdict by evidence that was gathered for the question, and what is held beside it.
+    fn judge(
+        &self,
+        trust: &TrustSnapshot,
+        question: &Question,
+        image: &PinnedImage,
+        gathered: &DecodedEvidence,
+    ) -> Verdict {
+        let (inner, asked) = (&self.inner, &question.image);
+        if asked.digest().is_none() && gathered.evidence().resolution == Observation::Absent {
+            // The registry has just named this digest itself, so it contradicts itself: nothing is known.
+            inner.store.forget_tag(asked);
+            let detail = format!("`{asked}` names `{}`, which is not there", image.digest);
+            let unknown = Observation::Unknown(Cause::new(Code::RegistryInconsistent, detail));
+            return evaluate(question, trust, &self.unresolved(asked, unknown), None, (inner.clock)());
+        }
+        let held = inner.store.held(image).map(|held| held.resolved_from(asked));
+        evaluate(question, trust, &gathered.resolved_from(asked), held.as_ref(), (inner.clock)())
     }
 
     /// What an earlier process knew of an image. It is never fresh.
@@ -161,7 +240,16 @@ impl Pipeline {
         }
         let inner = Arc::clone(&self.inner);
         let asked = image.clone();
-        let work = || async move { within_budget(inner.source.resolve(&asked)).await };
+        let work = || async move {
+            let began = tokio::time::Instant::now();
+            let resolution = within_budget(inner.source.resolve(&asked)).await;
+            match &resolution {
+                Observation::Found(digest) => inner.store.remember_tag(&asked, *digest, began),
+                Observation::Absent => inner.store.remember_absent(&asked, began),
+                Observation::Unknown(_) => {}
+            }
+            resolution
+        };
         let flight = self.inner.resolving.join(image, work);
         match tokio::time::timeout_at(deadline.into(), flight).await {
             Ok(Some(resolution)) => resolution,
@@ -170,31 +258,30 @@ impl Pipeline {
         }
     }
 
-    async fn gather(&self, image: PinnedImage, deadline: Instant) -> DecodedEvidence {
+    /// Gathers evidence together with everybody who wants the same. What is enough is decided by the first of them.
+    async fn gather(
+        &self,
+        image: &PinnedImage,
+        extent: Extent,
+        trust: &TrustSnapshot,
+        question: &Question,
+        deadline: Instant,
+    ) -> DecodedEvidence {
         // Work goes on after the deadline, but none begins: one late request may name thousands of images.
         if Instant::now() >= deadline {
-            return self.unresolved(&image.into(), Observation::Unknown(deadline_exceeded()));
+            return self.unresolved(&image.clone().into(), Observation::Unknown(deadline_exceeded()));
         }
         let inner = Arc::clone(&self.inner);
-        let about = image.clone();
-        let work = || async move {
-            let budget = Instant::now() + GATHERING_BUDGET;
-            let evidence = DecodedEvidence::new(inner.source.gather(&about.clone().into(), budget).await);
-            if inner.store.keep(about.clone(), &evidence)
-                && let Some(store) = &inner.on_disk
-            {
-                store.keep_evidence(inner.source.partition(&about.repository), &about, evidence.evidence());
-            }
-            evidence
-        };
-        let flight = self.inner.gathering.join(&image, work);
+        let (about, trust, question) = (image.clone(), trust.clone(), question.clone());
+        let work = || async move { inner.gather(about, extent, &trust, &question).await };
+        let flight = self.inner.gathering.join(&(image.clone(), extent), work);
         match tokio::time::timeout_at(deadline.into(), flight).await {
             Ok(Some(evidence)) => evidence,
             Ok(None) => {
                 let cause = Cause::new(Code::RegistryUnavailable, "gathering the evidence failed");
-                self.unresolved(&image.into(), Observation::Unknown(cause))
+                self.unresolved(&image.clone().into(), Observation::Unknown(cause))
             }
-            Err(_) => self.unresolved(&image.into(), Observation::Unknown(deadline_exceeded())),
+            Err(_) => self.unresolved(&image.clone().into(), Observation::Unknown(deadline_exceeded())),
         }
     }
 
@@ -203,6 +290,65 @@ impl Pipeline {
         let nothing = Cause::new(Code::RegistryUnavailable, "nothing was looked at");
         let evidence = Evidence { resolution, ..Evidence::unknown(image.clone(), gathered_at, nothing) };
         DecodedEvidence::new(evidence)
+    }
+}
+
+/// How much of what there is about an image is gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Extent {
+    /// Until it allows the image.
+    Enough,
+    /// All of it.
+    Everything,
+}
+
+impl Inner {
+    async fn gather(
+        &self,
+        image: PinnedImage,
+        extent: Extent,
+        trust: &TrustSnapshot,
+        question: &Question,
+    ) -> DecodedEvidence {
+        let began = tokio::time::Instant::now();
+        let budget = Instant::now() + GATHERING_BUDGET;
+        let reference = ImageReference::from(image.clone());
+        let evidence = match extent {
+            Extent::Everything => DecodedEvidence::new(self.source.gather(&reference, budget).await),
+            Extent::Enough => self.gather_until_allowed(&reference, trust, question, budget).await,
+        };
+        if evidence.evidence().resolution == Observation::Absent {
+            self.store.remember_absent(&reference, began);
+        }
+        if self.store.keep(image.clone(), &evidence, began)
+            && let Some(store) = &self.on_disk
+        {
+            store.keep_evidence(self.source.partition(&image.repository), &image, evidence.evidence());
+        }
+        evidence
+    }
+
+    async fn gather_until_allowed(
+        &self,
+        image: &ImageReference,
+        trust: &TrustSnapshot,
+        question: &Question,
+        deadline: Instant,
+    ) -> DecodedEvidence {
+        let decoded = Mutex::new(None);
+        let allows = |evidence: &Evidence| {
+            let part = DecodedEvidence::new(evidence.clone());
+            let verdict = evaluate(question, trust, &part.resolved_from(&question.image), None, (self.clock)());
+            *decoded.lock().unwrap_or_else(PoisonError::into_inner) = Some(part);
+            verdict.outcome() == Outcome::Allow
+        };
+        let evidence = self.source.gather_until(image, deadline, &allows).await;
+        // What was verified to find out whether it is enough is not verified again.
+        let decoded: Option<DecodedEvidence> = decoded.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match decoded {
+            Some(part) if *part.evidence() == evidence => part,
+            _ => DecodedEvidence::new(evidence),
+        }
     }
 }
 

@@ -189,6 +189,13 @@ impl Evidence {
         self.causes().next().is_none()
     }
 
+    /// Whether all that is unknown was left out because what was found before was enough for whoever asked. It may
+    /// allow an image for others too, and denies none.
+    #[must_use]
+    pub fn stopped_early(&self) -> bool {
+        !self.is_complete() && self.causes().all(|cause| cause.code() == Code::NotFetched)
+    }
+
     /// Everything that is unknown.
     pub fn causes(&self) -> impl Iterator<Item = &Cause> {
         let items = self.items.values().filter_map(|item| match item {

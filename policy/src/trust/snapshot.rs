@@ -1,15 +1,16 @@
 //! Several documents, loaded together: what verdicts are asked against.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::policy::{DefaultDecision, Rule, TrustPolicy};
 use crate::image::{Digest, ImageReference};
 use crate::verify::PublicKey;
 
-/// The documents in force, with unique names. At least one.
+/// The documents in force, with unique names. At least one. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TrustSnapshot {
-    documents: Vec<TrustPolicy>,
+    documents: Arc<[TrustPolicy]>,
 }
 
 /// Why documents cannot be in force together.
@@ -75,14 +76,14 @@ impl TrustSnapshot {
                 return Err(SnapshotError::DuplicateName { name: document.name.clone() });
             }
         }
-        Ok(Self { documents })
+        Ok(Self { documents: documents.into() })
     }
 
     /// What `verify --key` means: one document `command-line` whose one rule covers every image and asks for the one
     /// authority `key`, for which any of these keys speaks. Without keys nothing can meet it.
     #[must_use]
     pub fn for_keys(keys: Vec<PublicKey>) -> Self {
-        Self { documents: vec![TrustPolicy::for_keys(keys)] }
+        Self { documents: Arc::new([TrustPolicy::for_keys(keys)]) }
     }
 
     /// The documents in force.
@@ -103,7 +104,7 @@ impl TrustSnapshot {
     #[must_use]
     pub fn select(&self, image: &ImageReference, namespace: Option<&str>) -> Selection<'_> {
         let mut rules = Vec::new();
-        for policy in &self.documents {
+        for policy in self.documents.iter() {
             let deciding = policy.index.deciding(&policy.rules, image.repository(), namespace);
             rules.extend(deciding.into_iter().map(|rule| Applicable { policy, rule }));
         }

@@ -6,15 +6,19 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
-use hallmark_verifier::ContentLimits;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use hallmark_verifier::{ContentLimits, EvidenceLimits};
+use serde::{Deserialize, Serialize};
 
-use crate::deadline::parse_timeout;
+pub use crate::span::Span;
 
 /// Most bytes of a configuration file.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// The longest life of a listing. Whoever wants an image denied revokes its key, which counts at once.
+const MAX_LISTING_LIFE: Span = Span::seconds(60 * 60);
+/// The longest life of what a tag named, and of an absence: both are for bursts of questions about one image.
+const MAX_NAME_LIFE: Span = Span::seconds(60);
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +142,7 @@ pub enum Addresses {
     DangerLocal,
 }
 
-/// Where evidence is kept that shall outlive the process.
+/// How long evidence counts, and where it is kept that shall outlive the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Evidence {
@@ -146,6 +150,12 @@ pub struct Evidence {
     pub directory: Option<PathBuf>,
     /// Most bytes in it.
     pub max_bytes: u64,
+    /// How long evidence may allow an image without asking its registry again.
+    pub listing_life: Span,
+    /// How long what a tag named may allow an image without asking its registry again.
+    pub tag_life: Span,
+    /// How long evidence, or the answer that there is no such image, may deny without asking the registry again.
+    pub absence_life: Span,
 }
 
 /// Bounds on what comes from outside.
@@ -228,7 +238,14 @@ impl Default for Operations {
 
 impl Default for Evidence {
     fn default() -> Self {
-        Self { directory: None, max_bytes: ContentLimits::STANDARD.disk_bytes }
+        let EvidenceLimits { listing_life, tag_life, absence_life, .. } = EvidenceLimits::STANDARD;
+        Self {
+            directory: None,
+            max_bytes: ContentLimits::STANDARD.disk_bytes,
+            listing_life: Span(listing_life),
+            tag_life: Span(tag_life),
+            absence_life: Span(absence_life),
+        }
     }
 }
 
@@ -360,9 +377,7 @@ impl Config {
         if requests.min(connections).min(images).min(body_bytes) == 0 {
             return fail("limits", "has a bound of 0, so that nothing could be answered");
         }
-        if self.evidence.max_bytes == 0 {
-            return fail("evidence.maxBytes", "is 0, so that nothing could be kept: leave out `evidence.directory`");
-        }
+        self.evidence.check()?;
         if self.reload_every.0.is_zero() {
             return fail("reloadEvery", "is 0, so that nothing else would be done");
         }
@@ -370,47 +385,25 @@ impl Config {
     }
 }
 
-/// A length of time, written `10s` or `1m30s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
-
-impl Span {
-    /// So many seconds.
-    #[must_use]
-    pub const fn seconds(seconds: u64) -> Self {
-        Self(Duration::from_secs(seconds))
-    }
-}
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        parse_timeout(text)
-            .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a length of time such as `10s` or `1m30s`"))
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.subsec_millis() == 0 {
-            write!(f, "{}s", self.0.as_secs())
-        } else {
-            write!(f, "{}ms", self.0.as_millis())
+impl Evidence {
+    fn check(&self) -> Result<(), ConfigError> {
+        let fail = |setting, problem| Err(ConfigError::Setting { setting, problem });
+        if self.max_bytes == 0 {
+            return fail("evidence.maxBytes", "is 0, so that nothing could be kept: leave out `evidence.directory`");
         }
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        if self.listing_life > MAX_LISTING_LIFE {
+            return fail(
+                "evidence.listingLife",
+                "is more than an hour: what is removed from a registry would count on",
+            );
+        }
+        if self.tag_life > MAX_NAME_LIFE {
+            return fail("evidence.tagLife", "is more than a minute: a tag that has moved would not be noticed");
+        }
+        if self.absence_life > MAX_NAME_LIFE {
+            return fail("evidence.absenceLife", "is more than a minute: an image that is signed would stay denied");
+        }
+        Ok(())
     }
 }
 
@@ -437,6 +430,9 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "registry.hosts", put: |c, text| put_yaml(&mut c.registry.hosts, text) },
     Setting { key: "evidence.directory", put: |c, text| put_path(&mut c.evidence.directory, text) },
     Setting { key: "evidence.maxBytes", put: |c, text| put(&mut c.evidence.max_bytes, text) },
+    Setting { key: "evidence.listingLife", put: |c, text| put(&mut c.evidence.listing_life, text) },
+    Setting { key: "evidence.tagLife", put: |c, text| put(&mut c.evidence.tag_life, text) },
+    Setting { key: "evidence.absenceLife", put: |c, text| put(&mut c.evidence.absence_life, text) },
     Setting { key: "limits.bodyBytes", put: |c, text| put(&mut c.limits.body_bytes, text) },
     Setting { key: "limits.allBodiesBytes", put: |c, text| put(&mut c.limits.all_bodies_bytes, text) },
     Setting { key: "limits.bodyTimeout", put: |c, text| put(&mut c.limits.body_timeout, text) },
@@ -583,6 +579,19 @@ mod tests {
     }
 
     #[test]
+    fn lives_may_be_as_long_as_their_bounds_and_as_short_as_nothing() {
+        for (text, listing, tag, absence) in [
+            ("{listingLife: 1h, tagLife: 1m, absenceLife: 1m}", 3600, 60, 60),
+            ("{listingLife: 0s, tagLife: 0s, absenceLife: 0s}", 0, 0, 0),
+            ("{}", 60, 0, 0),
+        ] {
+            let evidence = load(&format!("evidence: {text}"), &[]).unwrap().evidence;
+            let lives = (evidence.listing_life, evidence.tag_life, evidence.absence_life);
+            assert_eq!(lives, (Span::seconds(listing), Span::seconds(tag), Span::seconds(absence)), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (text, environment, expected) in [
             ("polices: [a]", vec![], "polices"),
@@ -599,6 +608,11 @@ mod tests {
             ("registry: {hosts: {r.example: {addresses: local}}}", vec![], "dangerLocal"),
             ("registry: {hosts: {r.example: {clientKeyFile: k}}}", vec![], "`clientCertificateFile`"),
             ("reloadEvery: 0s", vec![], "`reloadEvery`"),
+            ("evidence: {maxBytes: 0}", vec![], "`evidence.maxBytes`"),
+            ("evidence: {listingLife: 3600001ms}", vec![], "`evidence.listingLife`"),
+            ("evidence: {tagLife: 60001ms}", vec![], "`evidence.tagLife`"),
+            ("evidence: {absenceLife: 60001ms}", vec![], "`evidence.absenceLife`"),
+            ("", vec![("HALLMARK_EVIDENCE_TAG_LIFE", "2m")], "`evidence.tagLife`"),
             ("", vec![("HALLMARK_API_LISTEN", "nowhere")], "`HALLMARK_API_LISTEN`"),
             ("", vec![("HALLMARK_DANGER_ACCEPT_EXAMPLE_KEYS", "yes")], "`HALLMARK_DANGER_ACCEPT_EXAMPLE_KEYS`"),
             ("", vec![("HALLMARK_LOG_FORMAT", "xml")], "`HALLMARK_LOG_FORMAT`"),

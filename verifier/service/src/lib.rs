@@ -16,6 +16,7 @@ pub mod reload;
 mod server;
 pub mod service;
 pub mod session;
+mod span;
 pub mod text;
 mod tls;
 pub mod verdict;

@@ -76,7 +76,7 @@ impl PipelineLoader {
         for (host, settings) in &config.registry.hosts {
             hosts.insert(host.clone(), host_configuration(settings)?);
         }
-        let Evidence { directory, max_bytes } = config.evidence.clone();
+        let Evidence { directory, max_bytes, .. } = config.evidence.clone();
         let limits = ContentLimits { directory, disk_bytes: max_bytes, ..ContentLimits::STANDARD };
         let content = Arc::new(ContentStore::open(&limits));
         let configuration = Configuration {
@@ -86,7 +86,7 @@ impl PipelineLoader {
             ..Configuration::default()
         };
         let registry = Arc::new(Registry::new(configuration, Arc::clone(&clock))?);
-        let pipeline = Pipeline::with_content(registry, clock, EvidenceLimits::STANDARD, Some(Arc::clone(&content)));
+        let pipeline = Pipeline::with_content(registry, clock, lives(&config.evidence), Some(Arc::clone(&content)));
         Ok(Self { content: Some(content), ..Self::over(pipeline, config) })
     }
 
@@ -95,6 +95,15 @@ impl PipelineLoader {
     pub fn over(pipeline: Pipeline, config: &Config) -> Self {
         let (paths, accept_example_keys) = (config.policies.clone(), config.danger_accept_example_keys);
         Self { pipeline, content: None, paths, accept_example_keys }
+    }
+}
+
+fn lives(evidence: &Evidence) -> EvidenceLimits {
+    EvidenceLimits {
+        listing_life: evidence.listing_life.0,
+        tag_life: evidence.tag_life.0,
+        absence_life: evidence.absence_life.0,
+        ..EvidenceLimits::STANDARD
     }
 }
 

@@ -1,140 +1,21 @@
 //! The pipeline over a source of evidence that counts, fails and stalls on demand.
 #![cfg(test)]
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+mod lives;
+mod parts;
+mod source;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join_all};
-use hallmark_policy::evidence::{Cause, Evidence, Observation, Place, PlaceReport, Retrieval};
-use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, Manifest, Repository, media_type};
-use hallmark_policy::signature::{Format, Statement};
+use futures_util::future::join_all;
+use hallmark_policy::image::Digest;
 use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
-use hallmark_policy::verdict::{Question, Verdict};
-use hallmark_policy::verify::PublicKey;
 use hallmark_policy::{Code, Outcome, Timestamp};
 use hallmark_registry::{Configuration, CredentialSource, Partition, Registry};
 use hallmark_verifier::{ContentLimits, ContentStore, EvidenceLimits, EvidenceSource, Pipeline};
-use p256::ecdsa::signature::Signer as _;
-use p256::pkcs8::EncodePublicKey as _;
 
-const TAGGED: &str = "r.example/team/app:1";
-
-/// What the one image of the registry is, and how the registry behaves.
-struct Source {
-    image: Mutex<Digest>,
-    signed: Mutex<Vec<Digest>>,
-    failing: Mutex<Option<Code>>,
-    partition: Mutex<Partition>,
-    delay: Duration,
-    resolved: AtomicUsize,
-    gathered: AtomicUsize,
-}
-
-fn key() -> p256::ecdsa::SigningKey {
-    p256::ecdsa::SigningKey::from_slice(&[1; 32]).unwrap()
-}
-
-fn public(key: &p256::ecdsa::SigningKey) -> PublicKey {
-    PublicKey::from_spki(key.verifying_key().to_public_key_der().unwrap().as_bytes()).unwrap()
-}
-
-fn now() -> Timestamp {
-    "2026-11-23T09:00:00Z".parse().unwrap()
-}
-
-impl Source {
-    fn new(delay: Duration) -> Arc<Self> {
-        let image = Digest::of(b"image");
-        Arc::new(Self {
-            image: Mutex::new(image),
-            signed: Mutex::new(vec![image]),
-            failing: Mutex::new(None),
-            partition: Mutex::new(Partition::undivided()),
-            delay,
-            resolved: AtomicUsize::new(0),
-            gathered: AtomicUsize::new(0),
-        })
-    }
-
-    fn requests(&self) -> (usize, usize) {
-        (self.resolved.load(Ordering::SeqCst), self.gathered.load(Ordering::SeqCst))
-    }
-
-    fn evidence(&self, image: &ImageReference) -> Evidence {
-        let digest = image.digest().unwrap();
-        let cause = self.failing.lock().unwrap().map(|code| Cause::new(code, "on purpose"));
-        let report = |place, manifests| PlaceReport { place, observed_at: now(), manifests, truncated: false };
-        let mut items = BTreeMap::new();
-        let mut found = Observation::Absent;
-        if self.signed.lock().unwrap().contains(&digest) {
-            let unsigned = Statement::about(image, &image.pin(digest), BTreeMap::new());
-            let unsigned = unsigned.unsigned(Format::SigstoreBundle).unwrap();
-            let signature: p256::ecdsa::Signature = key().sign(unsigned.message());
-            let bundle = unsigned.encode(&public(&key()), signature.to_der().as_bytes());
-            let layer = Descriptor::of(media_type::SIGSTORE_BUNDLE, bundle.blob());
-            let mut manifest = Manifest::new(Descriptor::of(media_type::OCI_EMPTY, b"{}"), vec![layer]);
-            let mut subject = Descriptor::of(media_type::OCI_MANIFEST, b"");
-            subject.digest = digest;
-            manifest.subject = Some(subject);
-            let contents = [manifest.encode(), bundle.blob().to_vec()].map(Content::named_by_itself);
-            found = Observation::Found(vec![contents[0].digest()]);
-            items.extend(contents.map(|content| (content.digest(), Retrieval::Content(content))));
-        }
-        Evidence {
-            image: image.clone(),
-            gathered_at: now(),
-            resolution: Observation::Found(digest),
-            places: vec![
-                report(Place::ReferrersApi, cause.map_or(found, Observation::Unknown)),
-                report(Place::FallbackTag, Observation::Absent),
-                report(Place::SignatureTag, Observation::Absent),
-            ],
-            items,
-        }
-    }
-}
-
-impl EvidenceSource for Source {
-    fn partition(&self, _: &Repository) -> Partition {
-        *self.partition.lock().unwrap()
-    }
-
-    fn resolve<'a>(&'a self, _: &'a ImageReference) -> BoxFuture<'a, Observation<Digest>> {
-        self.resolved.fetch_add(1, Ordering::SeqCst);
-        async { Observation::Found(*self.image.lock().unwrap()) }.boxed()
-    }
-
-    fn gather<'a>(&'a self, image: &'a ImageReference, _: Instant) -> BoxFuture<'a, Evidence> {
-        self.gathered.fetch_add(1, Ordering::SeqCst);
-        async move {
-            tokio::time::sleep(self.delay).await;
-            self.evidence(image)
-        }
-        .boxed()
-    }
-}
-
-fn pipeline_with(source: &Arc<Source>, limits: EvidenceLimits) -> Pipeline {
-    let source: Arc<dyn EvidenceSource> = Arc::<Source>::clone(source);
-    Pipeline::new(source, Arc::new(now), limits)
-}
-
-fn pipeline(source: &Arc<Source>) -> Pipeline {
-    pipeline_with(source, EvidenceLimits::STANDARD)
-}
-
-fn trusting(key: &p256::ecdsa::SigningKey) -> TrustSnapshot {
-    TrustSnapshot::for_keys(vec![public(key)])
-}
-
-async fn ask(pipeline: &Pipeline, trust: &TrustSnapshot, image: &str, within: Duration) -> Verdict {
-    pipeline.verdict(trust, &Question::about(image.parse().unwrap()), Instant::now() + within).await
-}
-
-const LONG: Duration = Duration::from_secs(5);
+use source::{LONG, Source, TAGGED, ask, key, now, pipeline, pipeline_with, public, trusting};
 
 #[tokio::test]
 async fn f01_a_key_that_left_the_policy_counts_no_more_on_the_next_question() {
