@@ -16,6 +16,7 @@ mod exhaustion;
 mod faults;
 mod floods;
 mod passwords;
+mod real_registries;
 mod recorded;
 mod timestamps;
 mod writers;

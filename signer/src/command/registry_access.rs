@@ -42,6 +42,9 @@ pub(super) struct Arguments {
     /// Reach this host (with its port) in a private network, although only a registry names it: storage, token services
     #[arg(long, value_name = "HOST")]
     registry_private_host: Vec<String>,
+    /// Show this host (with its port) the credentials of the images' registries, when they name it as their token service
+    #[arg(long, value_name = "HOST")]
+    registry_token_host: Vec<String>,
     /// Give up on a registry after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -58,7 +61,7 @@ impl Arguments {
             ca_certificates_pem: self.registry_ca_cert.as_deref().map(read_certificates).transpose()?,
             client_certificate: self.client_certificate()?,
             danger_accept_invalid_certificates: self.allow_insecure_registry,
-            token_hosts: Vec::new(),
+            token_hosts: self.registry_token_host.clone(),
             addresses: None,
         };
         let mut hosts: BTreeMap<_, _> = match host == HostConfiguration::default() {

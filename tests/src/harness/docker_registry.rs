@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::peers::{Peer, peer};
+use super::token_server::TokenServer;
 
 /// How long the registry may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,6 +33,15 @@ pub(crate) enum Access {
     Password,
 }
 
+/// How a registry begins.
+pub(crate) struct Setup<'a> {
+    pub(crate) access: Access,
+    /// Wants tokens of this service.
+    pub(crate) tokens: Option<&'a TokenServer>,
+    /// Certificate chain and key in PEM, for TLS.
+    pub(crate) tls: Option<(String, String)>,
+}
+
 /// A running registry with its own storage folder. Dropping it ends the process and deletes what was stored.
 pub(crate) struct DockerRegistry {
     process: Child,
@@ -45,10 +55,15 @@ pub(crate) struct DockerRegistry {
 impl DockerRegistry {
     /// Starts a registry, or gives `None` after saying that it is left out.
     pub(crate) fn start(access: Access) -> Option<Self> {
+        Self::with(&Setup { access, tokens: None, tls: None })
+    }
+
+    /// Starts a registry, or gives `None` after saying that it is left out.
+    pub(crate) fn with(setup: &Setup) -> Option<Self> {
         let peer = peer("docker-registry")?;
         let folder = TempDir::new().unwrap();
         let configuration = folder.path().join("config.yml");
-        std::fs::write(&configuration, configuration_text(access, &folder)).unwrap();
+        std::fs::write(&configuration, configuration_text(setup, &folder)).unwrap();
 
         let mut process = peer
             .command()
@@ -95,18 +110,31 @@ impl Drop for DockerRegistry {
 }
 
 /// The system chooses the port, so that no two tests fight over one; the log names it.
-fn configuration_text(access: Access, folder: &TempDir) -> String {
-    let storage = folder.path().join("storage");
+fn configuration_text(setup: &Setup, folder: &TempDir) -> String {
+    let path = |name: &str| folder.path().join(name).display().to_string();
     let mut text = format!(
         "version: 0.1\nlog: {{level: info, formatter: json}}\n\
          storage: {{filesystem: {{rootdirectory: '{}'}}, delete: {{enabled: true}}}}\n\
-         http: {{addr: '127.0.0.1:0', secret: only-for-tests}}\n",
-        storage.display()
+         http:\n  addr: '127.0.0.1:0'\n  secret: only-for-tests\n",
+        path("storage")
     );
-    if access == Access::Password {
-        let htpasswd = folder.path().join("htpasswd");
-        std::fs::write(&htpasswd, HTPASSWD).unwrap();
-        writeln!(text, "auth: {{htpasswd: {{realm: hallmark-tests, path: '{}'}}}}", htpasswd.display()).unwrap();
+    if let Some((certificate, key)) = &setup.tls {
+        std::fs::write(path("tls.pem"), certificate).unwrap();
+        std::fs::write(path("tls.key"), key).unwrap();
+        writeln!(text, "  tls: {{certificate: '{}', key: '{}'}}", path("tls.pem"), path("tls.key")).unwrap();
+    }
+    if setup.access == Access::Password {
+        std::fs::write(path("htpasswd"), HTPASSWD).unwrap();
+        writeln!(text, "auth: {{htpasswd: {{realm: hallmark-tests, path: '{}'}}}}", path("htpasswd")).unwrap();
+    }
+    if let Some(tokens) = setup.tokens {
+        std::fs::write(path("tokens.pem"), tokens.certificate()).unwrap();
+        let (realm, name, roots) = (tokens.realm(), tokens.name(), path("tokens.pem"));
+        writeln!(
+            text,
+            "auth: {{token: {{realm: '{realm}', service: {name}, issuer: {name}, rootcertbundle: '{roots}'}}}}"
+        )
+        .unwrap();
     }
     text
 }
@@ -143,7 +171,8 @@ fn record(log: BufReader<std::process::ChildStdout>) -> Arc<Mutex<Vec<String>>> 
 fn listening_address(line: &str) -> Option<String> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let address = line["msg"].as_str()?.strip_prefix("listening on ")?;
-    Some(address.to_owned())
+    // With TLS, the line ends in `, tls`.
+    Some(address.split(',').next()?.to_owned())
 }
 
 #[test]

@@ -3,11 +3,13 @@
 pub(crate) mod attacker;
 pub(crate) mod docker_registry;
 pub(crate) mod hostile;
+pub(crate) mod nginx;
 pub(crate) mod peers;
 pub(crate) mod programs;
 pub(crate) mod registry;
 pub(crate) mod service;
 pub(crate) mod tls;
+pub(crate) mod token_server;
 pub(crate) mod world;
 
 use std::path::{Path, PathBuf};

@@ -23,7 +23,7 @@ use tower::ServiceExt as _;
 
 use super::hostile::{self, CloseConnection, Fault, Hostility, Logged, Switches};
 
-static RUNTIME: LazyLock<Runtime> =
+pub(crate) static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
 
 /// How a test's registry begins.
