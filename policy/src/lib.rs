@@ -11,9 +11,11 @@ pub mod limits;
 pub mod reason;
 
 pub mod signature;
+pub mod sigstore;
 pub mod trust;
 pub mod verdict;
 pub mod verify;
+mod x509;
 
 pub use jiff::Timestamp;
 pub use reason::{Code, Outcome};

@@ -63,3 +63,24 @@ pub const MAX_PUBLIC_KEY_BYTES: usize = 64 * 1024;
 
 /// Most characters of remote text that a message repeats.
 pub const MAX_QUOTED_CHARS: usize = 200;
+
+/// Most transparency log entries of one bundle. sigstore-go: 32.
+pub const MAX_LOG_ENTRIES: usize = 32;
+
+/// Most bytes of one log entry's body: it may hold a whole DSSE envelope in old ones.
+pub const MAX_LOG_BODY_BYTES: usize = 1024 * 1024;
+
+/// Most bytes of a checkpoint. Real ones have less than 1 KiB, with several witnesses.
+pub const MAX_CHECKPOINT_BYTES: usize = 16 * 1024;
+
+/// Most nodes of an inclusion proof: a log index has 63 bits.
+pub const MAX_PROOF_NODES: usize = 64;
+
+/// Most bytes of a signing certificate. Real ones have 1 to 2 KiB.
+pub const MAX_CERTIFICATE_BYTES: usize = 32 * 1024;
+
+/// Most bytes of a trusted root document. The public-good one has 7 KiB.
+pub const MAX_TRUSTED_ROOT_BYTES: usize = 1024 * 1024;
+
+/// Most authorities or logs of one kind in a trusted root, and most certificate timestamps of one certificate.
+pub const MAX_TRUST_ANCHORS: usize = 64;

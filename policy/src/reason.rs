@@ -92,9 +92,15 @@ codes! {
     /// A signature does not carry an annotation that was asked for inside what was signed.
     AnnotationMismatch = "annotation-mismatch", Deny, 12,
         "sign again with `-a key=value`, or ask for the annotations that were signed";
+    /// The signing certificate is not one of a trusted authority, was not valid when it was used, or was not published.
+    CertificateUntrusted = "certificate-untrusted", Deny, 12,
+        "check that the trust root is the one of the instance that signed, and sign again if the certificate had ended";
     /// A signature or its envelope is about another digest than the image that was asked for.
     DigestMismatch = "digest-mismatch", Deny, 12,
         "the signature belongs to another image; sign this digest, or deploy the one that was signed";
+    /// The signing certificate is about somebody else.
+    IdentityMismatch = "identity-mismatch", Deny, 12,
+        "ask for the identity and the issuer that the message names, if they are the right ones";
     /// The image itself is not in the registry.
     ImageNotFound = "image-not-found", Deny, 11,
         "check the name and the tag, and that the image was pushed";
@@ -113,6 +119,12 @@ codes! {
     /// An item in the registry is larger or more numerous than what is looked at.
     LimitExceeded = "limit-exceeded", Deny, 12,
         "remove the surplus signatures from the repository, or sign a fresh copy of the image";
+    /// An entry of a trusted transparency log does not vouch for this signature.
+    LogEntryInvalid = "log-entry-invalid", Deny, 12,
+        "the entry belongs to another signature or was altered; sign again and find out who changed it";
+    /// Fewer trusted transparency logs hold an entry of the signature than are asked for.
+    LogEntryMissing = "log-entry-missing", Deny, 12,
+        "sign again with the log that is asked for, or use the trust root that has it";
     /// An item in the registry does not follow its format.
     Malformed = "malformed", Deny, 12,
         "the item was not written by a signing tool, or was damaged; remove it and sign again";

@@ -10,6 +10,7 @@ use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse};
 use crate::image::Content;
 use crate::limits;
 use crate::reason::Code;
+use crate::sigstore::{Maker, Signed, UnverifiedBundle, UnverifiedEntry, UnverifiedProof};
 use crate::verify::{KeyId, PublicKey};
 
 /// The members that decide what a bundle is. `sigstore-types` takes the first of several; a bundle that could be
@@ -30,6 +31,7 @@ struct MaterialShape {
     certificate: Option<IgnoredAny>,
     x509_certificate_chain: Option<IgnoredAny>,
     timestamp_verification_data: Option<TimestampsShape>,
+    tlog_entries: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
@@ -54,11 +56,7 @@ pub(super) fn looks_like(bytes: &[u8]) -> bool {
 
 /// A bundle as a signature.
 pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFault> {
-    let malformed = |error: &dyn std::fmt::Display| DecodeFault::malformed(format!("not a Sigstore bundle: {error}"));
-    let shape: Shape = serde_json::from_slice(content.bytes()).map_err(|error| malformed(&error))?;
-    check_shape(&shape)?;
-    let text = std::str::from_utf8(content.bytes()).map_err(|error| malformed(&error))?;
-    let bundle = wire::Bundle::from_json(text).map_err(|error| malformed(&error))?;
+    let bundle = read(content.bytes())?;
     let (key_hint, has_certificate) = match &bundle.verification_material.content {
         wire::VerificationMaterialContent::PublicKey(key) => (KeyId::from_hint(&key.hint), false),
         _ => (None, true),
@@ -80,6 +78,72 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
     })
 }
 
+/// A bundle of a shape that can be read in one way only.
+fn read(bytes: &[u8]) -> Result<wire::Bundle, DecodeFault> {
+    let malformed = |error: &dyn std::fmt::Display| DecodeFault::malformed(format!("not a Sigstore bundle: {error}"));
+    let shape: Shape = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    check_shape(&shape)?;
+    let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
+    wire::Bundle::from_json(text).map_err(|error| malformed(&error))
+}
+
+/// A bundle with all that vouches for it.
+pub(crate) fn read_whole(bytes: &[u8]) -> Result<UnverifiedBundle, DecodeFault> {
+    let bundle = read(bytes)?;
+    let material = bundle.verification_material;
+    let maker = match material.content {
+        wire::VerificationMaterialContent::PublicKey(_) => Maker::Key,
+        wire::VerificationMaterialContent::Certificate(leaf) => Maker::Certificate(leaf.raw_bytes.into_bytes()),
+        wire::VerificationMaterialContent::X509CertificateChain { certificates } => {
+            let leaf = certificates.into_iter().next();
+            let leaf = leaf.ok_or_else(|| DecodeFault::malformed("a chain without a certificate".to_owned()))?;
+            Maker::Certificate(leaf.raw_bytes.into_bytes())
+        }
+        _ => return Err(DecodeFault::unsupported("a bundle of this material")),
+    };
+    let signed = match bundle.content {
+        wire::SignatureContent::DsseEnvelope(envelope) => Signed::Envelope {
+            signature: envelope.signature.sig.into_bytes(),
+            payload: envelope.payload.into_bytes(),
+            payload_type: envelope.payload_type,
+        },
+        wire::SignatureContent::MessageSignature(message) => Signed::Message {
+            signature: message.signature.into_bytes(),
+            digest: message
+                .message_digest
+                .map(|digest| (digest.algorithm.as_rekor_str(), digest.digest.as_bytes().to_vec())),
+        },
+        _ => return Err(DecodeFault::unsupported("a bundle of this content")),
+    };
+    let timestamps = material.timestamp_verification_data.rfc3161_timestamps;
+    Ok(UnverifiedBundle {
+        promise_is_enough: matches!(bundle.media_type, wire::MediaType::Bundle0_1),
+        maker,
+        signed,
+        entries: material.tlog_entries.into_iter().map(entry).collect(),
+        timestamps: timestamps.into_iter().map(|timestamp| timestamp.signed_timestamp.into_bytes()).collect(),
+    })
+}
+
+fn entry(entry: wire::TransparencyLogEntry) -> UnverifiedEntry {
+    UnverifiedEntry {
+        index: entry.log_index.get(),
+        log: entry.log_id.key_id.into_bytes(),
+        kind: entry.kind_version.kind(),
+        version: entry.kind_version.version(),
+        time: entry.integrated_time,
+        promise: entry.inclusion_promise.map(|promise| promise.signed_entry_timestamp.into_bytes()),
+        proof: entry.inclusion_proof.map(|proof| UnverifiedProof {
+            index: proof.log_index.get(),
+            size: proof.tree_size,
+            root: *proof.root_hash.as_bytes(),
+            path: proof.hashes.iter().map(|hash| *hash.as_bytes()).collect(),
+            checkpoint: proof.checkpoint.envelope().to_owned(),
+        }),
+        body: entry.canonicalized_body.into_bytes(),
+    }
+}
+
 fn check_shape(shape: &Shape) -> Result<(), DecodeFault> {
     if shape.media_type.parse::<wire::MediaType>().is_err() {
         return Err(DecodeFault::unsupported("a bundle of an unknown version"));
@@ -92,6 +156,10 @@ fn check_shape(shape: &Shape) -> Result<(), DecodeFault> {
     let timestamps = material.timestamp_verification_data.as_ref().and_then(|data| data.rfc3161_timestamps.as_ref());
     if timestamps.is_some_and(|timestamps| timestamps.len() > limits::MAX_TIMESTAMPS) {
         let detail = format!("a bundle of more than {} timestamps is not looked at", limits::MAX_TIMESTAMPS);
+        return Err(DecodeFault { code: Code::LimitExceeded, detail });
+    }
+    if material.tlog_entries.as_ref().is_some_and(|entries| entries.len() > limits::MAX_LOG_ENTRIES) {
+        let detail = format!("a bundle of more than {} log entries is not looked at", limits::MAX_LOG_ENTRIES);
         return Err(DecodeFault { code: Code::LimitExceeded, detail });
     }
     if shape.dsse_envelope.is_some() == shape.message_signature.is_some() {

@@ -21,6 +21,8 @@ use crate::verify::{KeyId, PublicKey};
 
 pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, may_be_signature};
 pub(crate) use artifact::{Repetitions, decode_artifact_within};
+pub(crate) use bundle::read_whole as read_whole_bundle;
+pub(crate) use dsse::pre_authentication_encoding;
 pub use statement::SIGNATURE_PREDICATE_TYPE;
 
 /// The format of a signature.

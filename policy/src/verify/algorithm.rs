@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::Digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, VerificationAlgorithm,
@@ -98,6 +99,21 @@ impl Verifier {
                 key.verify_prehashed_strict(prehashed, None, &signature).is_ok()
             }),
             Self::Rsa(key, length) => signature.len() == *length && key.verify_sig(message, signature).is_ok(),
+        }
+    }
+}
+
+impl Verifier {
+    /// The same with the digest of the message, where the algorithm is over a digest that can be told apart from others.
+    pub(super) fn verifies_digest(&self, digest: &Digest, signature: &[u8]) -> Option<bool> {
+        match self {
+            Self::Ecdsa(key) => {
+                Some(signature.first() == Some(&0x30) && key.verify_digest_sig(digest, signature).is_ok())
+            }
+            Self::Rsa(key, length) => {
+                Some(signature.len() == *length && key.verify_digest_sig(digest, signature).is_ok())
+            }
+            Self::Ed25519(_) | Self::Ed25519ph(_) => None,
         }
     }
 }

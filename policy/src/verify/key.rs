@@ -180,6 +180,14 @@ impl PublicKey {
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.verifiers.iter().any(|verifier| verifier.verifies(message, signature))
     }
+
+    /// The same with the SHA-256 of the message; nothing for keys whose signatures are over the message itself.
+    #[must_use]
+    pub(crate) fn verifies_sha256(&self, digest: &[u8], signature: &[u8]) -> Option<bool> {
+        let digest = aws_lc_rs::digest::Digest::import_less_safe(digest, &SHA256).ok()?;
+        let verdicts = self.verifiers.iter().filter_map(|verifier| verifier.verifies_digest(&digest, signature));
+        verdicts.reduce(|one, other| one || other)
+    }
 }
 
 impl fmt::Debug for PublicKey {

@@ -1,8 +1,6 @@
 //! Trusted time: which timestamp authorities saw a signature, and when. No clock; `now` only bounds what is believed.
 
-mod algorithm;
 mod chain;
-mod der;
 mod token;
 
 use std::collections::BTreeMap;
@@ -199,6 +197,11 @@ pub fn check_timestamp_answer(
         Some(chain) => token::verify(response, signed, chain),
         None => Ok(time),
     }
+}
+
+/// The time at which the authority of `chain` saw exactly the bytes `signed`.
+pub(crate) fn verify_timestamp(response: &[u8], signed: &[u8], chain: &CertificateChain) -> Result<Timestamp, String> {
+    token::verify(response, signed, chain)
 }
 
 impl TimestampMemo {

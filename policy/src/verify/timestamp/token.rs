@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::algorithm::{Algorithm, Hash};
-use super::chain::{CertificateChain, CheckedCertificate};
-use super::der::{Cursor, Item, Problem};
+use super::chain::CertificateChain;
 use crate::limits;
+use crate::x509::CheckedCertificate;
+use crate::x509::algorithm::{Algorithm, Hash};
+use crate::x509::der::{Cursor, Item, Problem};
 
 const SIGNED_DATA: &str = "1.2.840.113549.1.7.2";
 const TST_INFO: &str = "1.2.840.113549.1.9.16.1.4";

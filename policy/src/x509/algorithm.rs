@@ -1,10 +1,10 @@
 //! The table from algorithm identifiers to what verifies: ECDSA on P-256 and P-384 and RSA PKCS #1 v1.5 of 2048 bits
 //! and more, each with SHA-256, SHA-384 or SHA-512.
 
+use ::der::asn1::ObjectIdentifier;
 use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use aws_lc_rs::signature as aws;
 use aws_lc_rs::signature::UnparsedPublicKey;
-use der::asn1::ObjectIdentifier;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::der::Problem;
@@ -16,7 +16,7 @@ const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 
 /// A hash function that is accepted. SHA-1 is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hash {
+pub(crate) enum Hash {
     Sha256,
     Sha384,
     Sha512,
@@ -24,7 +24,7 @@ pub(super) enum Hash {
 
 impl Hash {
     /// By its own identifier (RFC 5754, section 2).
-    pub(super) fn of(oid: ObjectIdentifier) -> Result<Self, Problem> {
+    pub(crate) fn of(oid: ObjectIdentifier) -> Result<Self, Problem> {
         match oid.to_string().as_str() {
             "2.16.840.1.101.3.4.2.1" => Ok(Self::Sha256),
             "2.16.840.1.101.3.4.2.2" => Ok(Self::Sha384),
@@ -33,7 +33,7 @@ impl Hash {
         }
     }
 
-    pub(super) fn digest(self, message: &[u8]) -> digest::Digest {
+    pub(crate) fn digest(self, message: &[u8]) -> digest::Digest {
         let algorithm = match self {
             Self::Sha256 => &SHA256,
             Self::Sha384 => &SHA384,
@@ -51,14 +51,14 @@ enum Family {
 
 /// A signature algorithm that is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Algorithm {
+pub(crate) struct Algorithm {
     family: Family,
     hash: Hash,
 }
 
 impl Algorithm {
     /// By the identifier of a certificate's signature (RFC 5280, section 4.1.1.2; RFC 5758; RFC 8017, appendix C).
-    pub(super) fn of(oid: ObjectIdentifier) -> Result<Self, Problem> {
+    pub(crate) fn of(oid: ObjectIdentifier) -> Result<Self, Problem> {
         let (family, hash) = match oid.to_string().as_str() {
             "1.2.840.10045.4.3.2" => (Family::Ecdsa, Hash::Sha256),
             "1.2.840.10045.4.3.3" => (Family::Ecdsa, Hash::Sha384),
@@ -73,7 +73,7 @@ impl Algorithm {
 
     /// By the identifier in a SignerInfo, where RSA may go without its hash (RFC 3370, section 3.2): it is then that of
     /// the message digest. Where both name one, they must agree.
-    pub(super) fn of_signer(oid: ObjectIdentifier, hash: Hash) -> Result<Self, Problem> {
+    pub(crate) fn of_signer(oid: ObjectIdentifier, hash: Hash) -> Result<Self, Problem> {
         if oid == RSA_ENCRYPTION {
             return Ok(Self { family: Family::RsaPkcs1, hash });
         }
@@ -85,7 +85,7 @@ impl Algorithm {
     }
 
     /// Verifies a signature. The key decides which curve it is.
-    pub(super) fn verify(
+    pub(crate) fn verify(
         self,
         key: &SubjectPublicKeyInfoOwned,
         message: &[u8],

@@ -1,0 +1,25 @@
+//! Sigstore without keys: a short-lived certificate that names who signed, and those who saw it happen.
+//!
+//! [`TrustedRoot`] says whom to believe: certificate authorities, logs, timestamp authorities, each with a window.
+//! [`verify_bundle`] checks one bundle against it, at a time that is an argument; it makes no request and reads no clock.
+//!
+//! The rules are those of the Sigstore client specification ("Verification"). Where it leaves a choice, the narrower one
+//! is taken: an entry of a known log that does not verify refuses the bundle, and every verified time must lie within
+//! the certificate's validity.
+
+mod body;
+mod bundle;
+mod certificate;
+mod checkpoint;
+mod entry;
+mod identity;
+mod merkle;
+mod sct;
+mod trusted_root;
+mod verify;
+
+pub use bundle::UnverifiedBundle;
+pub(crate) use bundle::{Maker, Signed, UnverifiedEntry, UnverifiedProof};
+pub use identity::{Identity, IdentityExpectation, SubjectKind};
+pub use trusted_root::{TrustedRoot, TrustedRootError};
+pub use verify::{Artifact, Demands, Refusal, Seen, Signer, VerifiedBundle, Who, verify_bundle};
