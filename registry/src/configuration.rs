@@ -29,6 +29,10 @@ pub struct Configuration {
     pub operation_timeout: Duration,
     /// Most requests to one host at one time. Default 32.
     pub requests_per_host: usize,
+    /// Longest time that one request waits, in all, because its host asks for less traffic (429, or 503 with a time);
+    /// where a host wants to be left alone for longer, that is said at once. Default 2 seconds: whoever asks for a
+    /// verdict is better served by an answer.
+    pub throttle_patience: Duration,
     /// Where content that was fetched by digest is kept. Default none: what one gathering has fetched, the next one
     /// fetches again.
     pub content_cache: Option<Arc<dyn ContentCache>>,
@@ -52,6 +56,7 @@ impl Default for Configuration {
             request_timeout: Duration::from_secs(10),
             operation_timeout: Duration::from_secs(60),
             requests_per_host: 32,
+            throttle_patience: Duration::from_secs(2),
             content_cache: None,
         }
     }

@@ -34,3 +34,4 @@ pub use credentials::{CredentialError, CredentialSource};
 pub use push::{PushError, PushedManifest};
 pub use read::FetchedManifest;
 pub use registry::Registry;
+pub use transport::{HostTraffic, RateLimit};

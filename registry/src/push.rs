@@ -1,6 +1,6 @@
 //! Writing blobs and manifests (distribution-spec, "Push"), in the fewest requests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hallmark_policy::evidence::{Cause, Observation};
@@ -12,7 +12,7 @@ use url::Url;
 use crate::quote::quote_error_body;
 use crate::read::{content_digest, status_cause};
 use crate::registry::Shared;
-use crate::transport::{Request, Response};
+use crate::transport::{Request, Response, Waits, backoff};
 
 /// A manifest that a registry took.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,8 @@ impl From<Cause> for PushError {
 }
 
 impl Shared {
-    /// POST for an upload, PUT of the whole blob.
+    /// POST for an upload, PUT of the whole blob. What breaks off is begun anew: first it is looked whether only the
+    /// answer was lost.
     pub(crate) async fn push_blob(
         &self,
         repository: &Repository,
@@ -110,7 +111,29 @@ impl Shared {
         deadline: Instant,
     ) -> Result<Digest, PushError> {
         let digest = Digest::of(bytes);
-        let begin = self.request(repository, Method::POST, "blobs/uploads/", deadline)?;
+        let mut again = Again::new(deadline);
+        loop {
+            let broken = match self.upload(repository, bytes, digest, deadline).await {
+                Err(Broken { error, may_begin_anew: true }) => error,
+                result => return result.map_err(|broken| broken.error),
+            };
+            if !again.after_a_pause().await {
+                return Err(broken);
+            }
+            if self.has_blob(repository, digest, deadline).await == Ok(true) {
+                return Ok(digest);
+            }
+        }
+    }
+
+    async fn upload(
+        &self,
+        repository: &Repository,
+        bytes: &[u8],
+        digest: Digest,
+        deadline: Instant,
+    ) -> Result<Digest, Broken> {
+        let begin = self.request(repository, Method::POST, "blobs/uploads/", deadline).map_err(PushError::from)?;
         let response = self.send_push(&begin).await?;
         match response.status {
             StatusCode::ACCEPTED => {}
@@ -118,10 +141,10 @@ impl Shared {
             StatusCode::CREATED => {
                 return match self.has_blob(repository, digest, deadline).await? {
                     true => Ok(digest),
-                    false => Err(PushError::Missing { what: "blob", digest }),
+                    false => Err(PushError::Missing { what: "blob", digest }.into()),
                 };
             }
-            _ => return Err(refused("blob", &begin, &response)),
+            _ => return Err(refused("blob", &begin, &response).into()),
         }
         let mut url = upload_address(&begin, &response.headers)?;
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
@@ -133,7 +156,9 @@ impl Shared {
         let response = self.send_push(&upload).await?;
         match response.status {
             StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(digest),
-            _ => Err(refused("blob", &upload, &response)),
+            // The upload is not known any more: its time was over, or another instance behind a balancer was asked.
+            StatusCode::NOT_FOUND => Err(Broken { error: refused("blob", &upload, &response), may_begin_anew: true }),
+            _ => Err(refused("blob", &upload, &response).into()),
         }
     }
 
@@ -156,7 +181,19 @@ impl Shared {
         bytes: &[u8],
         deadline: Instant,
     ) -> Result<PushedManifest, PushError> {
-        let (pushed, is_named) = self.put_manifest(image, media_type, bytes, None, deadline).await?;
+        let mut again = Again::new(deadline);
+        let (pushed, is_named) = loop {
+            match self.put_manifest(image, media_type, bytes, None, Waits::Patiently, deadline).await {
+                // Under its own digest it can be put any number of times. Under a tag, somebody else may have put
+                // another one there after ours arrived.
+                Err(error) if is_passing(&error) && image.digest().is_some() => {
+                    if !again.after_a_pause().await {
+                        return Err(error);
+                    }
+                }
+                result => break result?,
+            }
+        };
         if !is_named {
             self.check_pushed(image.repository(), pushed.digest, deadline).await?;
         }
@@ -164,7 +201,8 @@ impl Shared {
     }
 
     /// PUT of a manifest in the place of the one with this `ETag`; a registry that looks at it refuses with 412 when
-    /// another one is there by now. The caller looks at the tag again.
+    /// another one is there by now. The caller looks at the tag again, also when the registry asks for less traffic:
+    /// what was read before a long wait would overwrite what others wrote during it.
     pub(crate) async fn push_manifest_if(
         &self,
         image: &ImageReference,
@@ -173,7 +211,8 @@ impl Shared {
         condition: Option<HeaderValue>,
         deadline: Instant,
     ) -> Result<PushedManifest, PushError> {
-        self.put_manifest(image, media_type, bytes, condition, deadline).await.map(|(pushed, _)| pushed)
+        let pushed = self.put_manifest(image, media_type, bytes, condition, Waits::Briefly, deadline).await;
+        pushed.map(|(pushed, _)| pushed)
     }
 
     /// The manifest as the registry took it, and whether the registry named it.
@@ -183,6 +222,7 @@ impl Shared {
         media_type: &str,
         bytes: &[u8],
         condition: Option<HeaderValue>,
+        waits: Waits,
         deadline: Instant,
     ) -> Result<(PushedManifest, bool), PushError> {
         let digest = Digest::of(bytes);
@@ -201,6 +241,7 @@ impl Shared {
             detail: ": its media type is not printable text".to_owned(),
         })?;
         request.headers.insert(CONTENT_TYPE, media_type);
+        request.waits = waits;
         if let Some(etag) = condition {
             request.headers.insert(IF_MATCH, etag);
         }
@@ -231,6 +272,51 @@ impl Shared {
     async fn send_push(&self, request: &Request) -> Result<Response, PushError> {
         self.transport.send(request).await.map_err(|failure| PushError::Unknown(failure.cause(request)))
     }
+}
+
+/// Most times that an upload, or a manifest under its digest, is begun anew after what passes.
+const MAX_REPEATS: u32 = 2;
+/// The first pause before that.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often something was begun anew.
+struct Again {
+    repeats: u32,
+    deadline: Instant,
+}
+
+impl Again {
+    fn new(deadline: Instant) -> Self {
+        Self { repeats: 0, deadline }
+    }
+
+    /// Waits for a moment; `false` when it was repeated often enough or the time is over.
+    async fn after_a_pause(&mut self) -> bool {
+        let pause = backoff(PAUSE, self.repeats);
+        if self.repeats >= MAX_REPEATS || Instant::now() + pause >= self.deadline {
+            return false;
+        }
+        self.repeats += 1;
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+/// An upload that came to no end.
+struct Broken {
+    error: PushError,
+    may_begin_anew: bool,
+}
+
+impl From<PushError> for Broken {
+    fn from(error: PushError) -> Self {
+        Self { may_begin_anew: is_passing(&error), error }
+    }
+}
+
+/// The registry could not be reached, or failed; what was sent may have arrived or not.
+fn is_passing(error: &PushError) -> bool {
+    matches!(error, PushError::Unknown(cause) if cause.code() == hallmark_policy::Code::RegistryUnavailable)
 }
 
 /// Where to PUT a blob. A registry behind a proxy that ends TLS often names itself with `http`: it is dialled as it

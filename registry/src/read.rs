@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::endpoint::Endpoint;
 use crate::quote::quote_error_body;
 use crate::registry::Shared;
-use crate::transport::{Access, Failure, Redirects, Request, Response};
+use crate::transport::{Access, Failure, Redirects, Request, Response, Waits};
 
 /// The manifest types that we read. Registries convert, or hide, what a client does not name; the last one is what
 /// ORAS wrote before OCI 1.1 was final.
@@ -110,6 +110,7 @@ impl Shared {
             redirects,
             limit: MAX_MANIFEST_BYTES,
             deadline,
+            waits: Waits::Patiently,
         })
     }
 

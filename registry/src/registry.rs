@@ -22,7 +22,7 @@ use crate::push::{PushError, PushedManifest};
 use crate::read::FetchedManifest;
 use crate::remembered::Remembered;
 use crate::revalidate::KnownListings;
-use crate::transport::{Transport, stack};
+use crate::transport::{HostTraffic, Hosts, Stack, Transport};
 
 /// The client of every registry. Clones share connections, tokens, and what is remembered of registries.
 #[derive(Clone)]
@@ -48,7 +48,9 @@ pub(crate) struct Shared {
     /// Where there is no cache whose salt could be used: partitions of one process are told apart in it only.
     salt: [u8; 32],
     operation_timeout: Duration,
+    throttle_patience: Duration,
     sent: Arc<AtomicU64>,
+    dialled: Arc<Hosts>,
     clock: Clock,
 }
 
@@ -64,7 +66,7 @@ impl Registry {
         if configuration.requests_per_host == 0 {
             return Err(ConfigurationError::NoRequests);
         }
-        let (transport, sent) = stack(&configuration)?;
+        let Stack { transport, sent, hosts: dialled } = Stack::new(&configuration)?;
         let mut salt = [0; 32];
         match &configuration.content_cache {
             Some(cache) => salt = cache.salt(),
@@ -84,7 +86,9 @@ impl Registry {
             credentials: configuration.credentials,
             salt,
             operation_timeout: configuration.operation_timeout,
+            throttle_patience: configuration.throttle_patience,
             sent,
+            dialled,
             clock,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -221,6 +225,12 @@ impl Registry {
     pub fn requests_sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Relaxed)
     }
+
+    /// What each registry that was asked made of it: whether it is left alone, and what it says of its limits.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<HostTraffic> {
+        self.shared.dialled.traffic()
+    }
 }
 
 impl Shared {
@@ -244,8 +254,9 @@ impl Shared {
         })
     }
 
-    /// When an operation that was given no deadline has taken too long.
+    /// When an operation that was given no deadline has taken too long. The time in which a registry wants to be left
+    /// alone comes on top.
     fn deadline(&self) -> Instant {
-        Instant::now() + self.operation_timeout
+        Instant::now() + self.operation_timeout + self.throttle_patience
     }
 }

@@ -4,7 +4,8 @@
 //! second overwrites the first. Four things together make that harmless among our own writers, in one process or many:
 //!
 //! 1. **Short window.** A list is read and written back at once; everything slow is done before it is read. Within one
-//!    process writers take turns.
+//!    process writers take turns. A registry that asks for less traffic between the two is waited for, and then the list
+//!    is read again.
 //! 2. **Condition.** Where a registry offers a strong `ETag`, the write carries `If-Match` (RFC 9110, section 13.1.1).
 //!    One that honours it answers 412, and nothing is overwritten. One that ignores it does no harm.
 //! 3. **Second look.** After a write the list is read again, a pause later. The pause is four times our own window and
@@ -64,7 +65,8 @@ pub(crate) async fn converge(
     mut list: TagList,
     deadline: Instant,
 ) -> Result<Converged, AttachError> {
-    let mut writer = Writer { shared, image, deadline, attempts: 0, last_seen: None, window: Duration::ZERO };
+    let mut writer =
+        Writer { shared, image, deadline, attempts: 0, throttled: 0, last_seen: None, window: Duration::ZERO };
     let mut rounds = 0;
     loop {
         let turn = shared.take_turn(image, deadline).await.map_err(AttachError::Read)?;
@@ -93,6 +95,8 @@ struct Writer<'a> {
     image: &'a ImageReference,
     deadline: Instant,
     attempts: u32,
+    /// How often the registry asked for less traffic instead of taking the list.
+    throttled: u32,
     /// The document at the last look, when it had every entry.
     last_seen: Option<Digest>,
     /// The longest time between a reading and the end of its writing.
@@ -168,6 +172,13 @@ impl Writer<'_> {
                 Ok(())
             }
             Err(PushError::Refused { .. }) if list.strip_data() => Ok(()),
+            // The next reading waits for as long as the registry wants, and what others wrote meanwhile is kept.
+            Err(PushError::Unknown(cause))
+                if cause.code() == Code::RegistryThrottled && self.throttled < MAX_ATTEMPTS =>
+            {
+                self.throttled += 1;
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }

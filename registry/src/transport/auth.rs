@@ -7,43 +7,31 @@ use ::http::StatusCode;
 use ::http::header::{AUTHORIZATION, HeaderValue};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hallmark_policy::image::Repository;
-use tokio::sync::Mutex;
 
-use super::challenge::{Challenge, challenge};
-use super::{Access, Failure, Request, Response, Transport, token};
-use crate::credentials::{Credential, CredentialSource, Lookup, Secret};
+use super::challenge::Challenge;
+use super::door::{Door, Knock};
+use super::grants::{Grants, Service};
+use super::{Failure, Request, Response, Transport, token};
+use crate::credentials::{Credential, CredentialSource, Lookup};
 use crate::remembered::Remembered;
 
-/// How long a registry's challenge is believed; a wrong one costs one 401.
-const CHALLENGE_LIFETIME: Duration = Duration::from_secs(3600);
-/// How long the lock of a token is kept when nobody waits for it.
-const LOCK_LIFETIME: Duration = Duration::from_secs(600);
-/// Most registries, and most tokens, that are remembered.
+/// How long an idle registry is remembered.
+const LIFETIME: Duration = Duration::from_secs(3600);
+/// Most registries that are remembered.
 const CAPACITY: usize = 4096;
-
-/// A token is for one repository and one kind of access; the repository's name carries the host.
-type TokenKey = (Repository, Access);
 
 /// Answers challenges.
 pub(super) struct Auth<T> {
-    inner: T,
+    inner: Arc<T>,
     credentials: CredentialSource,
-    challenges: Remembered<String, Challenge>,
-    tokens: Remembered<TokenKey, Secret>,
-    /// One asker at a time for each token: the others find it when their turn comes.
-    locks: Remembered<TokenKey, Arc<Mutex<()>>>,
+    doors: Remembered<String, Arc<Door>>,
+    grants: Grants,
 }
 
-impl<T: Transport> Auth<T> {
+impl<T: Transport + 'static> Auth<T> {
     pub(super) fn new(inner: T, credentials: CredentialSource) -> Self {
-        Self {
-            inner,
-            credentials,
-            challenges: Remembered::with_capacity(CAPACITY),
-            tokens: Remembered::with_capacity(CAPACITY),
-            locks: Remembered::with_capacity(CAPACITY),
-        }
+        let doors = Remembered::with_capacity(CAPACITY);
+        Self { inner: Arc::new(inner), credentials, doors, grants: Grants::new() }
     }
 
     async fn send_as_ourselves(&self, request: &Request) -> Result<Response, Failure> {
@@ -52,19 +40,22 @@ impl<T: Transport> Auth<T> {
             return self.inner.send(request).await;
         }
         let lookup = self.credentials.find(&request.repository);
-        let host = &request.endpoint.name;
-        let mut used = None;
-        if let Some(known) = self.challenges.find(host) {
-            used = self.answer(request, &known, &lookup, None).await?;
-        }
+        let door = self.doors.find_or_insert_with(request.endpoint.name.clone(), LIFETIME, Arc::default);
+        let knock = door.knock(request.deadline).await;
+        let used = match &knock {
+            Knock::Known(asked) => self.answer(request, asked, &lookup, None).await?,
+            Knock::First(_) | Knock::Unanswered => None,
+        };
         let response = self.inner.send(&with_authorization(request, used.clone())).await?;
+        let asked = door.learn(&response, used.is_some());
+        // Whoever waits for what this one learned goes on.
+        drop(knock);
         if response.status != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let Some(asked) = challenge(&response.headers) else {
+        let Some(asked) = asked else {
             return Err(Failure::Unauthorized(refusal(&lookup, used.is_some())));
         };
-        self.challenges.insert(host.clone(), asked.clone(), CHALLENGE_LIFETIME);
         let next = self.answer(request, &asked, &lookup, used.as_ref()).await?;
         let is_new = next.is_some() && next != used;
         if !is_new {
@@ -77,45 +68,43 @@ impl<T: Transport> Auth<T> {
         Ok(response)
     }
 
-    /// The header that answers a challenge; `refused` is one that the registry did not accept just now.
+    /// The header that answers what is asked; `refused` is one that the registry did not accept just now.
     async fn answer(
         &self,
         request: &Request,
-        challenge: &Challenge,
+        asked: &[Challenge],
         lookup: &Lookup,
         refused: Option<&HeaderValue>,
     ) -> Result<Option<HeaderValue>, Failure> {
-        match (challenge, &lookup.credential) {
-            (Challenge::Basic, Some(Credential::Basic { username, password })) => {
+        let credential = lookup.credential.as_ref();
+        match (choose(asked, request, credential), credential) {
+            (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
                 token::basic(username, password).map(Some)
             }
-            (Challenge::Basic, _) => Ok(None),
-            (Challenge::Bearer { realm, service }, credential) => {
-                let key = (request.repository.clone(), request.access);
-                let lock = self.locks.find_or_insert_with(key.clone(), LOCK_LIFETIME, Arc::default);
-                let turn = tokio::time::timeout_at(request.deadline.into(), lock.lock()).await;
-                let Ok(_turn) = turn else { return Err(Failure::Deadline) };
-                if let Some(token) = self.tokens.find(&key) {
-                    let header = token::bearer(&token)?;
-                    if refused != Some(&header) {
-                        return Ok(Some(header));
-                    }
-                    self.tokens.forget(&key);
-                }
-                let granted = token::grant(&self.inner, request, realm, service.as_deref(), credential.as_ref()).await;
-                let granted = granted.map_err(|failure| explain(failure, lookup))?;
-                let header = token::bearer(&granted.token)?;
-                self.tokens.insert(key, granted.token, granted.lifetime);
-                Ok(Some(header))
+            (None | Some(Challenge::Basic), _) => Ok(None),
+            (Some(Challenge::Bearer { realm, service }), credential) => {
+                let service = Service { realm, name: service.as_deref(), credential };
+                let header = self.grants.header(&self.inner, request, service, refused).await;
+                header.map(Some).map_err(|failure| explain(failure, lookup))
             }
         }
     }
 }
 
-impl<T: Transport> Transport for Auth<T> {
+impl<T: Transport + 'static> Transport for Auth<T> {
     fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
         self.send_as_ourselves(request).boxed()
     }
+}
+
+/// Of several challenges the first one that we can answer. Where there is none, the first one: why it cannot be answered
+/// is what the user is told.
+fn choose<'a>(asked: &'a [Challenge], request: &Request, credential: Option<&Credential>) -> Option<&'a Challenge> {
+    let can_answer = |challenge: &&Challenge| match challenge {
+        Challenge::Basic => matches!(credential, Some(Credential::Basic { .. })),
+        Challenge::Bearer { realm, .. } => token::check_realm(request, realm, credential).is_ok(),
+    };
+    asked.iter().find(can_answer).or(asked.first())
 }
 
 fn with_authorization(request: &Request, header: Option<HeaderValue>) -> Request {
@@ -141,5 +130,269 @@ fn explain(failure: Failure, lookup: &Lookup) -> Failure {
     match (failure, &lookup.note) {
         (Failure::Unauthorized(problem), Some(note)) => Failure::Unauthorized(format!("{problem}; {note}")),
         (failure, _) => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use ::http::Method;
+    use bytes::Bytes;
+    use futures_util::future::join_all;
+
+    use super::super::fake::{answer, request};
+    use super::super::now;
+    use super::*;
+
+    /// A registry with a token service, each answer of which takes 20 ms.
+    struct Guarded {
+        /// How long tokens live; `None` is a token service that is out of order.
+        seconds: Mutex<Option<u64>>,
+        challenge: &'static str,
+        log: Mutex<BTreeMap<&'static str, usize>>,
+        /// Tokens up to this one are not good any more.
+        revoked: Mutex<usize>,
+        issued: Mutex<usize>,
+    }
+
+    const BEARER: &str = r#"Bearer realm="https://registry.example.com/token",service="s""#;
+
+    impl Guarded {
+        fn asking(challenge: &'static str) -> Self {
+            Self {
+                seconds: Mutex::new(Some(300)),
+                challenge,
+                log: Mutex::default(),
+                revoked: Mutex::default(),
+                issued: Mutex::default(),
+            }
+        }
+
+        /// How many requests of each kind there were since the last time.
+        fn take_log(&self) -> Vec<(&'static str, usize)> {
+            std::mem::take(&mut *self.log.lock().unwrap()).into_iter().collect()
+        }
+
+        fn serve(&self, request: &Request) -> (&'static str, Result<Response, Failure>) {
+            let shown = request.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+            if request.url.path() == "/token" {
+                let Some(seconds) = *self.seconds.lock().unwrap() else { return ("token", answer(500, &[])) };
+                let mut issued = self.issued.lock().unwrap();
+                *issued += 1;
+                let mut response = answer(200, &[]).unwrap();
+                response.body = Bytes::from(format!(r#"{{"token":"{issued}","expires_in":{seconds}}}"#));
+                return ("token", Ok(response));
+            }
+            let number = shown.as_deref().and_then(|shown| shown.strip_prefix("Bearer ")?.parse::<usize>().ok());
+            let is_in = self.challenge.is_empty()
+                || number.is_some_and(|number| number > *self.revoked.lock().unwrap())
+                || shown.is_some_and(|shown| shown.starts_with("Basic ") && self.challenge.contains("Basic"));
+            match is_in {
+                true => ("good", answer(200, &[])),
+                false => ("401", answer(401, &[("www-authenticate", self.challenge)])),
+            }
+        }
+    }
+
+    impl Transport for Guarded {
+        fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+            let (kind, answer) = self.serve(request);
+            *self.log.lock().unwrap().entry(kind).or_default() += 1;
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                answer
+            }
+            .boxed()
+        }
+    }
+
+    fn guarded(challenge: &'static str) -> Auth<Guarded> {
+        Auth::new(Guarded::asking(challenge), CredentialSource::anonymous())
+    }
+
+    async fn ask(layer: &Auth<Guarded>, count: usize) -> Vec<Result<Response, Failure>> {
+        let mut asked = request(Method::GET, "registry.example.com/app");
+        asked.deadline = now() + Duration::from_secs(30);
+        let asked = &asked;
+        join_all((0..count).map(|_| layer.send(asked))).await
+    }
+
+    fn all_good(answers: &[Result<Response, Failure>]) -> bool {
+        answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.status == 200))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn must_not_be_challenged_more_than_once_nor_ask_for_more_than_one_token() {
+        let layer = guarded(BEARER);
+        assert!(all_good(&ask(&layer, 100).await));
+        assert_eq!(layer.inner.take_log(), [("401", 1), ("good", 100), ("token", 1)]);
+        assert!(all_good(&ask(&layer, 100).await));
+        assert_eq!(layer.inner.take_log(), [("good", 100)]);
+        // Its twin: a door that asks for nothing is passed without a word.
+        let open = guarded("");
+        assert!(all_good(&ask(&open, 100).await));
+        assert_eq!(open.inner.take_log(), [("good", 100)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn must_not_wait_for_a_first_request_that_gets_no_answer() {
+        let layer = Auth::new(super::super::fake::Stalls::default(), CredentialSource::anonymous());
+        let asked = request(Method::GET, "registry.example.com/app");
+        let begun = now();
+        let all = join_all((0..9).map(|_| layer.send(&asked)));
+        assert!(tokio::time::timeout(Duration::from_millis(900), all).await.is_err());
+        assert_eq!(layer.inner.seen(), 1, "the others wait");
+        let all = join_all((0..9).map(|_| layer.send(&asked)));
+        assert!(tokio::time::timeout(Duration::from_millis(1100), all).await.is_err());
+        assert_eq!(layer.inner.seen(), 1 + 9, "for a second, and no longer");
+        assert!(now() - begun < Duration::from_millis(2100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn must_not_ask_a_broken_token_service_once_for_each_waiter() {
+        let layer = guarded(BEARER);
+        *layer.inner.seconds.lock().unwrap() = None;
+        let answers = ask(&layer, 100).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Err(Failure::Connection(_)))), "{answers:?}");
+        assert_eq!(layer.inner.take_log(), [("401", 1), ("token", 1)]);
+        // Its twin: the failure is not remembered.
+        *layer.inner.seconds.lock().unwrap() = Some(300);
+        assert!(all_good(&ask(&layer, 3).await));
+        assert_eq!(layer.inner.take_log(), [("good", 3), ("token", 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_before_it_ends_while_the_old_one_is_used() {
+        let layer = guarded(BEARER);
+        assert!(all_good(&ask(&layer, 1).await));
+        layer.inner.take_log();
+        // 300 seconds, 10 of them not used: it is renewed from 215 seconds on.
+        tokio::time::sleep(Duration::from_secs(210)).await;
+        assert!(all_good(&ask(&layer, 5).await));
+        assert_eq!(layer.inner.take_log(), [("good", 5)]);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let begun = now();
+        assert!(all_good(&ask(&layer, 5).await));
+        assert_eq!(now() - begun, Duration::from_millis(20), "nobody waited for the new one");
+        assert_eq!(layer.inner.take_log(), [("good", 5), ("token", 1)]);
+        // A service that is out of order when the next one is due is not hammered, and the old token serves on.
+        *layer.inner.seconds.lock().unwrap() = None;
+        tokio::time::sleep(Duration::from_secs(220)).await;
+        for _ in 0..20 {
+            assert!(all_good(&ask(&layer, 5).await));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let log: BTreeMap<_, _> = layer.inner.take_log().into_iter().collect();
+        assert!(log["token"] <= 2, "{log:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn must_not_use_a_token_beyond_its_life_nor_waste_a_short_one() {
+        for (seconds, used_for, ended_after) in [(60, 49, 51), (8, 5, 7), (300, 289, 291)] {
+            let layer = guarded(BEARER);
+            *layer.inner.seconds.lock().unwrap() = Some(seconds);
+            assert!(all_good(&ask(&layer, 50).await));
+            assert_eq!(layer.inner.take_log(), [("401", 1), ("good", 50), ("token", 1)], "{seconds}");
+            // What comes now renews it in the background or not, and in either case waits for nothing.
+            tokio::time::sleep(Duration::from_secs(used_for)).await;
+            let begun = now();
+            assert!(all_good(&ask(&layer, 1).await));
+            assert_eq!(now() - begun, Duration::from_millis(20), "{seconds}");
+            let layer = guarded(BEARER);
+            *layer.inner.seconds.lock().unwrap() = Some(seconds);
+            assert!(all_good(&ask(&layer, 1).await));
+            layer.inner.take_log();
+            tokio::time::sleep(Duration::from_secs(ended_after)).await;
+            *layer.inner.revoked.lock().unwrap() = 1;
+            assert!(all_good(&ask(&layer, 50).await));
+            assert_eq!(layer.inner.take_log(), [("good", 50), ("token", 1)], "{seconds}");
+        }
+        // One that ends at once is still good for everybody who waited for it.
+        let layer = guarded(BEARER);
+        *layer.inner.seconds.lock().unwrap() = Some(0);
+        assert!(all_good(&ask(&layer, 50).await));
+        assert_eq!(layer.inner.take_log(), [("401", 1), ("good", 50), ("token", 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_revoked_is_replaced_once_for_all() {
+        let layer = guarded(BEARER);
+        assert!(all_good(&ask(&layer, 1).await));
+        layer.inner.take_log();
+        *layer.inner.revoked.lock().unwrap() = 1;
+        assert!(all_good(&ask(&layer, 20).await));
+        assert_eq!(layer.inner.take_log(), [("401", 20), ("good", 20), ("token", 1)]);
+        // Its twin: a registry that takes no token at all is not asked without end.
+        *layer.inner.revoked.lock().unwrap() = usize::MAX;
+        let answers = ask(&layer, 1).await;
+        assert!(matches!(answers[0], Err(Failure::Unauthorized(_))), "{answers:?}");
+        assert_eq!(layer.inner.take_log(), [("401", 2), ("token", 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn must_not_end_a_token_request_for_all_when_the_first_asker_leaves() {
+        let layer = guarded(BEARER);
+        let asked = request(Method::GET, "registry.example.com/app");
+        let first = tokio::time::timeout(Duration::from_millis(30), layer.send(&asked));
+        let second = async {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            layer.send(&asked).await
+        };
+        let (first, second) = tokio::join!(first, second);
+        assert!(first.is_err() && second.is_ok());
+        assert_eq!(layer.inner.take_log(), [("401", 1), ("good", 1), ("token", 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn must_not_use_a_token_for_another_repository_or_another_access() {
+        let layer = guarded(BEARER);
+        for (count, repository, access) in [
+            (1, "registry.example.com/app", Access::Pull),
+            (1, "registry.example.com/app", Access::Push),
+            (1, "registry.example.com/other", Access::Pull),
+            (0, "registry.example.com/app", Access::Pull),
+        ] {
+            layer.inner.take_log();
+            let asked = Request { access, ..request(Method::GET, repository) };
+            assert!(layer.send(&asked).await.is_ok());
+            let log: BTreeMap<_, _> = layer.inner.take_log().into_iter().collect();
+            assert_eq!(log.get("token").copied().unwrap_or_default(), count, "{repository} {access:?}");
+        }
+    }
+
+    use super::super::Access;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_challenges_one_that_can_be_answered_is_chosen() {
+        const ELSEWHERE: &str = r#"Bearer realm="https://evil.example/token""#;
+        let with_password = || CredentialSource::anonymous().with_password("registry.example.com", "ann", "canary");
+        for (challenge, credentials, expected) in [
+            // A token is for one repository and a short time; a password, sent with every request, is for everything.
+            (r#"Basic realm="r", Bearer realm="https://registry.example.com/token""#, with_password(), "token"),
+            (
+                r#"Basic realm="r", Bearer realm="https://registry.example.com/token""#,
+                CredentialSource::anonymous(),
+                "token",
+            ),
+            (r#"Bearer realm="https://evil.example/token", Basic realm="r""#, with_password(), "good"),
+            (
+                r#"Bearer realm="https://evil.example/t", Bearer realm="https://registry.example.com/token""#,
+                with_password(),
+                "token",
+            ),
+            (r#"Negotiate, Basic realm="r""#, with_password(), "good"),
+        ] {
+            let layer = Auth::new(Guarded::asking(challenge), credentials);
+            assert!(all_good(&ask(&layer, 1).await), "{challenge}");
+            let log = layer.inner.take_log();
+            assert_eq!(log.last().unwrap().0, expected, "{challenge}: {log:?}");
+        }
+        // Its twin: where none can be answered, nobody is asked, and the reason is told.
+        let layer = Auth::new(Guarded::asking(ELSEWHERE), with_password());
+        let Err(Failure::Unauthorized(problem)) = &ask(&layer, 1).await[0] else { panic!("it was let in") };
+        assert!(problem.contains("`evil.example`") && problem.contains("token_hosts"), "{problem}");
+        assert_eq!(layer.inner.take_log(), [("401", 1)]);
     }
 }

@@ -6,6 +6,8 @@ use url::Url;
 
 /// Most bytes of one header value that is looked at.
 const MAX_BYTES: usize = 8 * 1024;
+/// Most challenges that are looked at: registries send one, or one for each of two schemes.
+const MAX_CHALLENGES: usize = 8;
 
 /// How a registry wants to be shown who we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,26 +16,25 @@ pub(super) enum Challenge {
     Bearer { realm: Url, service: Option<String> },
 }
 
-/// The challenge that will be answered: the first Bearer challenge, else a Basic one.
-pub(super) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
-    let mut basic = None;
-    for value in headers.get_all(WWW_AUTHENTICATE) {
-        let Ok(value) = value.to_str() else { continue };
-        for (scheme, parameters) in schemes(value) {
-            let parameter = |name: &str| {
-                let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-                found.map(|(_, value)| value.clone())
-            };
-            if scheme.eq_ignore_ascii_case("basic") {
-                basic = Some(Challenge::Basic);
-            } else if scheme.eq_ignore_ascii_case("bearer")
-                && let Some(realm) = parameter("realm").and_then(|realm| Url::parse(&realm).ok())
-            {
-                return Some(Challenge::Bearer { realm, service: parameter("service") });
-            }
-        }
+/// The challenges that we know how to answer, those that are preferred first: a bearer token is for one repository and a
+/// short time, a password (Basic) is for everything and would be sent with every request.
+pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let mut found: Vec<Challenge> = values.flat_map(schemes).filter_map(known).take(MAX_CHALLENGES).collect();
+    found.sort_by_key(|challenge| matches!(challenge, Challenge::Basic));
+    found
+}
+
+fn known((scheme, parameters): (String, Parameters)) -> Option<Challenge> {
+    let parameter = |name: &str| {
+        let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.clone())
+    };
+    if scheme.eq_ignore_ascii_case("basic") {
+        return Some(Challenge::Basic);
     }
-    basic
+    let realm = parameter("realm").filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
+    Some(Challenge::Bearer { realm: Url::parse(&realm).ok()?, service: parameter("service") })
 }
 
 type Parameters = Vec<(String, String)>;
@@ -94,12 +95,16 @@ fn parameter_value(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
-    fn parse(values: &[&str]) -> Option<Challenge> {
+    fn parse_all(values: &[&str]) -> Vec<Challenge> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
         }
-        challenge(&headers)
+        challenges(&headers)
+    }
+
+    fn parse(values: &[&str]) -> Option<Challenge> {
+        parse_all(values).into_iter().next()
     }
 
     fn bearer(realm: &str, service: Option<&str>) -> Option<Challenge> {
@@ -138,5 +143,14 @@ mod tests {
             assert_eq!(parse(&[value]), None, "{value}");
         }
         assert_eq!(parse(&[]), None);
+    }
+
+    #[test]
+    fn several_challenges_are_kept_in_the_order_of_preference() {
+        let token = |host: &str| bearer(&format!("https://{host}/t"), None).unwrap();
+        let all = parse_all(&[r#"Basic realm="r", Bearer realm="https://a/t""#, r#"Bearer realm="https://b/t""#]);
+        assert_eq!(all, [token("a"), token("b"), Challenge::Basic]);
+        let many: Vec<String> = (0..MAX_CHALLENGES + 5).map(|n| format!(r#"Bearer realm="https://h{n}/t""#)).collect();
+        assert_eq!(parse_all(&many.iter().map(String::as_str).collect::<Vec<_>>()).len(), MAX_CHALLENGES);
     }
 }

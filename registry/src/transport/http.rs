@@ -22,18 +22,21 @@ const MAX_ERROR_BYTES: usize = 16 * 1024;
 pub(super) struct Http {
     clients: Clients,
     request_timeout: Duration,
+    write_timeout: Duration,
 }
 
 impl Http {
     pub(super) fn new(configuration: &Configuration) -> Result<Self, ConfigurationError> {
-        Ok(Self { clients: Clients::new(configuration)?, request_timeout: configuration.request_timeout })
+        let (request_timeout, write_timeout) = (configuration.request_timeout, configuration.operation_timeout);
+        Ok(Self { clients: Clients::new(configuration)?, request_timeout, write_timeout })
     }
 
     async fn send_in_time(&self, request: &Request) -> Result<Response, Failure> {
-        // Writes carry the blob up and wait for the registry's storage: only the operation's deadline bounds them.
+        // Writes carry the blob up and wait for the registry's storage: they may take as long as an operation. Its
+        // deadline may be much later, where a registry that asks for less traffic is waited for.
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
-        let timeout = Instant::now() + self.request_timeout;
-        let until = if is_read { request.deadline.min(timeout) } else { request.deadline };
+        let timeout = if is_read { self.request_timeout } else { self.write_timeout };
+        let until = request.deadline.min(Instant::now() + timeout);
         match tokio::time::timeout_at(until.into(), self.exchange(request)).await {
             Ok(result) => result,
             Err(_) if until == request.deadline => Err(Failure::Deadline),

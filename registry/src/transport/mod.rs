@@ -1,13 +1,18 @@
 //! From a request to a bounded response: a stack of layers with one job each, over one trait.
 //!
-//! From the outside in: [`auth`] answers challenges, [`retry`] repeats what may be repeated, [`redirect`] follows
-//! where following is safe, [`queue`] keeps one host from taking every connection, [`count`] counts what really goes
-//! out, and [`http`] sends.
+//! From the outside in: [`auth`] answers challenges ([`door`] keeps what a registry asks for, [`grants`] the tokens),
+//! [`redirect`] follows where following is safe, [`retry`] repeats
+//! what may be repeated and leaves a host alone that asks for that ([`queue`] keeps what is known of each host, [`gate`]
+//! its windows), [`count`] counts what really goes out, and [`http`] sends.
 
+mod advice;
 mod auth;
 mod challenge;
 mod clients;
 mod count;
+mod door;
+mod gate;
+mod grants;
 mod http;
 mod queue;
 mod redirect;
@@ -30,6 +35,10 @@ use crate::address::Refused;
 use crate::configuration::{Configuration, ConfigurationError};
 use crate::endpoint::Endpoint;
 
+pub use advice::RateLimit;
+pub(crate) use gate::backoff;
+pub use queue::HostTraffic;
+pub(crate) use queue::Hosts;
 pub(crate) use redirect::check_target;
 
 /// From a request to a bounded response.
@@ -54,6 +63,16 @@ pub(crate) struct Request {
     pub(crate) limit: usize,
     /// When there is no more use for the response.
     pub(crate) deadline: Instant,
+    pub(crate) waits: Waits,
+}
+
+/// Whether a request waits while its host asks for less traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// Not at all: what it says would be out of date after the wait.
+    Briefly,
+    /// As long as the configuration allows.
+    Patiently,
 }
 
 /// What a request does to the repository: the scope of its token.
@@ -101,6 +120,8 @@ pub(crate) enum Failure {
     TooLarge { limit: usize },
     /// Credentials are refused, missing, or would go to someone else.
     Unauthorized(String),
+    /// The host says that it serves nobody for longer than we can wait.
+    Unavailable(String),
 }
 
 impl Failure {
@@ -121,20 +142,35 @@ impl Failure {
                 Cause::new(Code::RegistryInconsistent, format!("`{to}` answered with more than {limit} bytes"))
             }
             Self::Unauthorized(problem) => Cause::new(Code::RegistryUnauthorized, format!("`{to}` {problem}")),
+            Self::Unavailable(problem) => Cause::new(Code::RegistryUnavailable, format!("`{to}`: {problem}")),
         }
     }
 }
 
-/// The whole stack, and the counter inside it.
-pub(crate) fn stack(configuration: &Configuration) -> Result<(Arc<dyn Transport>, Arc<AtomicU64>), ConfigurationError> {
-    let sent = Arc::new(AtomicU64::new(0));
-    let http = http::Http::new(configuration)?;
-    let count = count::Count { inner: http, sent: Arc::clone(&sent) };
-    let queue = queue::Queue::new(count, configuration.requests_per_host);
-    let redirect = redirect::Redirect { inner: queue };
-    let retry = retry::Retry { inner: redirect };
-    let auth = auth::Auth::new(retry, configuration.credentials.clone());
-    Ok((Arc::new(auth), sent))
+/// The whole stack, and what can be seen of it from outside.
+pub(crate) struct Stack {
+    pub(crate) transport: Arc<dyn Transport>,
+    /// How many requests went out.
+    pub(crate) sent: Arc<AtomicU64>,
+    pub(crate) hosts: Arc<Hosts>,
+}
+
+impl Stack {
+    pub(crate) fn new(configuration: &Configuration) -> Result<Self, ConfigurationError> {
+        let sent = Arc::new(AtomicU64::new(0));
+        let hosts = Arc::new(Hosts::new(configuration.requests_per_host));
+        let http = http::Http::new(configuration)?;
+        let inner = count::Count { inner: http, sent: Arc::clone(&sent) };
+        let retry = retry::Retry { inner, hosts: Arc::clone(&hosts), patience: configuration.throttle_patience };
+        let redirect = redirect::Redirect { inner: retry };
+        let auth = auth::Auth::new(redirect, configuration.credentials.clone());
+        Ok(Self { transport: Arc::new(auth), sent, hosts })
+    }
+}
+
+/// The time; tests turn the clock.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// What the layers' tests share: a request, and a transport that answers from a list.
@@ -142,13 +178,14 @@ pub(crate) fn stack(configuration: &Configuration) -> Result<(Arc<dyn Transport>
 mod fake {
     use std::collections::VecDeque;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
 
     use futures_util::FutureExt as _;
 
     use super::{
-        Access, Arc, BoxFuture, Bytes, Endpoint, Failure, HeaderMap, Instant, Method, Redirects, Request, Response,
-        StatusCode, Transport, Url,
+        Access, Arc, BoxFuture, Bytes, Endpoint, Failure, HeaderMap, Method, Redirects, Request, Response, StatusCode,
+        Transport, Url, Waits, now,
     };
 
     /// Answers from a list, and keeps the requests.
@@ -171,6 +208,33 @@ mod fake {
         }
     }
 
+    /// Answers nothing until it is told to.
+    #[derive(Default)]
+    pub(super) struct Stalls {
+        answers: AtomicBool,
+        seen: AtomicUsize,
+    }
+
+    impl Stalls {
+        pub(super) fn answer_from_now_on(&self) {
+            self.answers.store(true, Ordering::SeqCst);
+        }
+
+        pub(super) fn seen(&self) -> usize {
+            self.seen.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Transport for Stalls {
+        fn send<'a>(&'a self, _: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+            self.seen.fetch_add(1, Ordering::SeqCst);
+            match self.answers.load(Ordering::SeqCst) {
+                true => std::future::ready(answer(200, &[])).boxed(),
+                false => std::future::pending().boxed(),
+            }
+        }
+    }
+
     pub(super) fn request(method: Method, repository: &str) -> Request {
         let repository: hallmark_policy::image::Repository = repository.parse().unwrap();
         let endpoint = Endpoint::new(repository.host(), None).unwrap();
@@ -184,7 +248,8 @@ mod fake {
             body: Bytes::new(),
             redirects: Redirects::Follow,
             limit: 1024,
-            deadline: Instant::now() + Duration::from_secs(30),
+            deadline: now() + Duration::from_secs(30),
+            waits: Waits::Patiently,
         }
     }
 

@@ -1,44 +1,148 @@
-//! Keeps the requests to one host below a bound, so that one stalling host never takes what others need.
+//! What is known of each host that is dialled: how many requests are under way, whether it wants to be left alone, and
+//! what it says of its limits. One stalling host never takes what others need.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Failure, Request, Response, Transport};
+use super::advice::{RateLimit, pace};
+use super::gate::{Entry, Gate, Pace};
+use super::{Failure, Request, Response, now};
 use crate::endpoint::authority;
 use crate::remembered::Remembered;
 
-/// Most hosts with a queue of their own; redirects can name any number.
+/// Most other hosts with a queue of their own; redirects can name any number.
 const CAPACITY: usize = 4096;
-/// How long an idle host's queue is kept.
+/// How long an idle host's queue is kept; longer than any window.
 const LIFETIME: Duration = Duration::from_secs(600);
+/// Most registries that are kept apart from the other hosts. References name them, and rules name those by host, so that
+/// there are as many as an operator has written down.
+const MAX_REGISTRIES: usize = 256;
 
-/// Keeps the requests to one host below a bound.
-pub(super) struct Queue<T> {
-    inner: T,
+/// Every host that is dialled.
+pub(crate) struct Hosts {
     requests_per_host: usize,
-    hosts: Remembered<String, Arc<Semaphore>>,
+    /// By their name in references. No number of redirects makes one of them be forgotten.
+    registries: Mutex<BTreeMap<String, Arc<Host>>>,
+    /// Storage and token services, by host and port.
+    others: Remembered<String, Arc<Host>>,
 }
 
-impl<T: Transport> Queue<T> {
-    pub(super) fn new(inner: T, requests_per_host: usize) -> Self {
-        Self { inner, requests_per_host, hosts: Remembered::with_capacity(CAPACITY) }
+/// What one registry made of our requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostTraffic {
+    /// The registry, as references name it.
+    pub host: String,
+    /// For how long it is left alone from now on, because it asked for that; zero while the one request is under way
+    /// that finds out whether it takes others again.
+    pub paused_for: Option<Duration>,
+    /// How often it asked for that: windows.
+    pub pauses: u64,
+    /// How many requests it turned away: 429, or 503 with a time.
+    pub refused: u64,
+    /// Its limit for us, where it tells, as of its last answer.
+    pub rate_limit: Option<RateLimit>,
+}
+
+impl Hosts {
+    pub(super) fn new(requests_per_host: usize) -> Self {
+        let others = Remembered::with_capacity(CAPACITY);
+        Self { requests_per_host, registries: Mutex::default(), others }
     }
 
-    async fn wait_and_send(&self, request: &Request) -> Result<Response, Failure> {
-        let make = || Arc::new(Semaphore::new(self.requests_per_host));
-        let host = self.hosts.find_or_insert_with(authority(&request.url), LIFETIME, make);
-        let permit = tokio::time::timeout_at(request.deadline.into(), host.acquire()).await;
-        let Ok(Ok(_permit)) = permit else { return Err(Failure::Deadline) };
-        self.inner.send(request).await
+    /// The host that a request goes to.
+    pub(super) fn of(&self, request: &Request) -> Arc<Host> {
+        let make = || Arc::new(Host::new(self.requests_per_host));
+        if request.endpoint.is_origin_of(&request.url) {
+            let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(host) = registries.get(&request.endpoint.name) {
+                return Arc::clone(host);
+            }
+            if registries.len() < MAX_REGISTRIES {
+                return Arc::clone(registries.entry(request.endpoint.name.clone()).or_insert_with(make));
+            }
+        }
+        self.others.find_or_insert_with(authority(&request.url), LIFETIME, make)
+    }
+
+    /// What the registries made of our requests, by name.
+    pub(crate) fn traffic(&self) -> Vec<HostTraffic> {
+        let registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        registries.iter().map(|(name, host)| host.traffic(name)).collect()
     }
 }
 
-impl<T: Transport> Transport for Queue<T> {
-    fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
-        self.wait_and_send(request).boxed()
+/// One host.
+pub(super) struct Host {
+    pub(super) gate: Gate,
+    permits: Semaphore,
+    refused: AtomicU64,
+    rate_limit: Mutex<Option<RateLimit>>,
+}
+
+impl Host {
+    fn new(requests: usize) -> Self {
+        let (refused, rate_limit) = (AtomicU64::new(0), Mutex::new(None));
+        Self { gate: Gate::default(), permits: Semaphore::new(requests), refused, rate_limit }
+    }
+
+    /// A place among the requests under way; `None` when the host asked to be left alone before there was one.
+    pub(super) async fn admit(&self, deadline: Instant) -> Result<Option<Pass<'_>>, Failure> {
+        let permit = tokio::time::timeout_at(deadline.into(), self.permits.acquire()).await;
+        let Ok(Ok(permit)) = permit else { return Err(Failure::Deadline) };
+        let entry = self.gate.enter();
+        Ok(entry.map(|entry| Pass { host: self, entry: Some(entry), _permit: permit }))
+    }
+
+    pub(super) fn rate_limit(&self) -> Option<RateLimit> {
+        *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn traffic(&self, name: &str) -> HostTraffic {
+        HostTraffic {
+            host: name.to_owned(),
+            paused_for: self.gate.window().map(|window| window.until.saturating_duration_since(now())),
+            pauses: self.gate.windows(),
+            refused: self.refused.load(Ordering::Relaxed),
+            rate_limit: self.rate_limit(),
+        }
+    }
+}
+
+/// The right to send one request.
+pub(super) struct Pass<'a> {
+    host: &'a Host,
+    entry: Option<Entry>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Pass<'_> {
+    /// Tells the host's other askers what the answer means for them.
+    pub(super) fn report(mut self, result: &Result<Response, Failure>) -> Pace {
+        if let Ok(response) = result
+            && let Some(limit) = RateLimit::of(&response.headers)
+        {
+            *self.host.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
+        }
+        let pace = pace(result);
+        if matches!(pace, Pace::Slower { .. }) {
+            self.host.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(entry) = self.entry.take() {
+            self.host.gate.report(entry, pace);
+        }
+        pace
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        // Whoever asked has left. Others wait for this probe: the next one takes its place.
+        if let Some(entry) = self.entry.take() {
+            self.host.gate.give_back(entry);
+        }
     }
 }

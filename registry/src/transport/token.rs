@@ -25,10 +25,8 @@ const MAX_TOKEN_BYTES: usize = 16 * 1024;
 const DEFAULT_SECONDS: u64 = 60;
 /// Tokens are not believed to live longer than this, whatever the service says.
 const MAX_SECONDS: u64 = 24 * 3600;
-/// Time before its end when a token is no longer used: it must still be valid when the request arrives.
-const MARGIN: Duration = Duration::from_secs(10);
 
-/// A token and how long it may be used.
+/// A token and how long it lives.
 pub(super) struct Granted {
     pub(super) token: Secret,
     pub(super) lifetime: Duration,
@@ -70,7 +68,7 @@ pub(super) async fn grant(
 }
 
 /// A realm is what the registry says it is: it gets credentials only where they would go anyway.
-fn check_realm(request: &Request, realm: &Url, credential: Option<&Credential>) -> Result<(), Failure> {
+pub(super) fn check_realm(request: &Request, realm: &Url, credential: Option<&Credential>) -> Result<(), Failure> {
     let refused = |why: &str| {
         let host = authority(realm);
         Failure::Unauthorized(format!("names the token service `{host}`, which is not asked: {why}"))
@@ -133,7 +131,7 @@ fn read(response: &Response) -> Option<Granted> {
     let usable = |token: &Secret| !token.expose().is_empty() && token.expose().len() <= MAX_TOKEN_BYTES;
     let token = answer.token.filter(usable).or(answer.access_token.filter(usable))?;
     let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_SECONDS).min(MAX_SECONDS));
-    Some(Granted { token, lifetime: lifetime.saturating_sub(MARGIN) })
+    Some(Granted { token, lifetime })
 }
 
 /// The header of HTTP Basic authentication (RFC 7617).
@@ -212,7 +210,7 @@ mod tests {
         let transport = answers(r#"{"access_token":"t","expires_in":300}"#);
         let realm = url("https://registry.example.com/token");
         let granted = grant(&transport, &asked, &realm, Some("s"), Some(&credential)).await.unwrap();
-        assert_eq!((granted.token.expose(), granted.lifetime.as_secs()), ("t", 290));
+        assert_eq!((granted.token.expose(), granted.lifetime.as_secs()), ("t", 300));
         let seen = transport.seen.lock().unwrap();
         assert_eq!(seen[0].method, Method::POST);
         assert!(!seen[0].url.as_str().contains("canary"));
