@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::error::{Exit, Failure};
 use crate::key::file::KeyFiles;
-use crate::key::{KeyReference, SigningKey, SigningKeyError, cosign_format, import, passphrase};
+use crate::key::{KeyReference, KeyType, PrivateKey, SigningKeyError, cosign_format, import, passphrase};
 use crate::output::{Format, Output, Style, Text};
 
 /// What can be done with keys.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// Make a new key pair (ECDSA P-256), its private half encrypted
+    /// Make a new key pair, its private half encrypted
     #[command(after_help = GENERATE_EXAMPLES)]
     Generate(GenerateArguments),
     /// Bring a private key from elsewhere into an encrypted key file
@@ -30,16 +30,18 @@ The files are in cosign's format, and never replace any that are there.
 
 Examples:
   hallmark key generate
+  hallmark key generate --type ed25519 --output-key-prefix release
   HALLMARK_PASSWORD=... hallmark key generate --output-key-prefix keys/release-2026";
 
 const IMPORT_EXAMPLES: &str = "\
-PKCS#8 (`PRIVATE KEY`), SEC1 (`EC PRIVATE KEY`) and cosign's own labels are read. A key that is encrypted in cosign's
-format keeps its passphrase; for others a new one is chosen.
+PKCS#8 (`PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`), SEC1 (`EC PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) and cosign's own labels
+are read: ECDSA P-256 and P-384, Ed25519, RSA of 3072 and 4096 bits. A key that is encrypted keeps its passphrase; for
+others a new one is chosen.
 
 Examples:
   hallmark key import --key old.pem --output-key-prefix release-2026
   hallmark key import --key env://OLD_KEY
-  openssl pkey -in encrypted.pem | hallmark key import --key /dev/stdin";
+  openssl pkey -in traditional.pem | hallmark key import --key /dev/stdin";
 
 const INSPECT_EXAMPLES: &str = "\
 A public key is read as it is; of a private one, which needs its passphrase, the public half is shown.
@@ -50,6 +52,9 @@ Examples:
 
 #[derive(Debug, clap::Args)]
 pub(super) struct GenerateArguments {
+    /// The kind of the key
+    #[arg(long = "type", value_enum, default_value = "p256", value_name = "TYPE")]
+    kind: KeyType,
     /// Write PREFIX.key and PREFIX.pub
     #[arg(long, value_name = "PREFIX", default_value = "hallmark")]
     output_key_prefix: PathBuf,
@@ -84,7 +89,7 @@ fn generate(arguments: &GenerateArguments, output: Output) -> Result<Exit, Failu
     let files = KeyFiles::of_prefix(&arguments.output_key_prefix)?;
     files.check_free()?;
     let passphrase = passphrase::chosen()?;
-    let key = SigningKey::generate()?;
+    let key = PrivateKey::generate(arguments.kind)?;
     files.write(&cosign_format::seal(&key, &passphrase)?, &key.public().to_pem())?;
     tell(&KeyReport::new("generated", key.public(), Some(&files)), output)
 }
@@ -96,7 +101,7 @@ fn import_key(arguments: &ImportArguments, output: Output) -> Result<Exit, Failu
     let text = reference.read()?;
     let mut kept = None;
     let key = import(&text, || {
-        let passphrase = passphrase::existing()?;
+        let passphrase = passphrase::existing(&reference.to_string())?;
         kept = Some(passphrase.duplicate());
         Ok(passphrase)
     })?;
@@ -112,7 +117,7 @@ fn inspect(arguments: &InspectArguments, output: Output) -> Result<Exit, Failure
     let reference: KeyReference = arguments.key.parse()?;
     let text = reference.read()?;
     if text.contains("PRIVATE KEY-----") {
-        let key = import(&text, passphrase::existing)?;
+        let key = import(&text, || passphrase::existing(&reference.to_string()))?;
         return tell(&KeyReport::new("private", key.public(), None), output);
     }
     let key = PublicKey::parse(text.as_bytes()).map_err(SigningKeyError::from)?;

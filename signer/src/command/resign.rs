@@ -69,14 +69,13 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     }
     output.detail(&format!("signing with key {} what key {} has signed", key.public().id(), from.id()));
     let references: Vec<ImageReference> = targets.iter().filter_map(Target::example).collect();
-    let new_key = key.public().id().to_string();
     let rotation = Rotation {
         trust: TrustSnapshot::for_keys(vec![from.clone(), key.public().clone()]),
         from: from.id(),
         attacher: Attacher {
             registry: arguments.registry.registry(&references, output)?,
             clock: registry_access::clock(),
-            key,
+            keys: vec![key],
             timestamps: arguments.timestamps.authorities()?,
             dry_run: arguments.dry_run,
             output_bundle: None,
@@ -88,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let exit = signed.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
     // What the old key has not signed is no part of the answer.
     let reports = signed.into_iter().map(|(report, _)| report).filter(|report| !report.signatures.is_empty()).collect();
-    let report = SigningReport::new(new_key, arguments.dry_run, reports);
+    let report = SigningReport::new(&rotation.attacher.key_ids(), arguments.dry_run, reports);
     match output.format {
         output::Format::Json => output.json(&report)?,
         output::Format::Text | output::Format::Cosign => output.text(&report.text())?,
@@ -228,11 +227,9 @@ impl Rotation<'_> {
         let mut report = nothing;
         let mut exit = Exit::Success;
         for (format, statement) in statements(image, self.from, &known) {
-            let signed = self.attacher.attach(format, &statement, &known).await;
-            report.signatures.push(signed.unwrap_or_else(|failure| {
-                exit = exit.worse(failure.exit);
-                left(format, &failure)
-            }));
+            let (signed, outcome) = self.attacher.attach_all(&[format], &statement, &known).await;
+            report.signatures.extend(signed);
+            exit = exit.worse(outcome);
         }
         // A place that could not be read may hold more that the old key has signed.
         if let Some(cause) = evidence.causes().first() {

@@ -16,11 +16,11 @@ use crate::output::Output;
 use crate::report::{SignatureReport, Status};
 use crate::timestamp::TimestampAuthorities;
 
-/// One key, unlocked once, and where its signatures go.
+/// Keys, each unlocked once, and where their signatures go.
 pub(super) struct Attacher {
     pub(super) registry: Registry,
     pub(super) clock: hallmark_verifier::Clock,
-    pub(super) key: SigningKey,
+    pub(super) keys: Vec<SigningKey>,
     pub(super) timestamps: TimestampAuthorities,
     pub(super) dry_run: bool,
     pub(super) output_bundle: Option<PathBuf>,
@@ -50,15 +50,41 @@ impl Attacher {
         }
     }
 
-    /// Signs a statement and attaches the signature, unless this key's signature of the same statement is known.
-    pub(super) async fn attach(
+    /// Signs a statement with each key in each format, and attaches the signatures. One that fails does not keep the
+    /// others from being attached.
+    pub(super) async fn attach_all(
         &self,
+        formats: &[Format],
+        statement: &Statement,
+        known: &[VerifiedSignature],
+    ) -> (Vec<SignatureReport>, Exit) {
+        let mut exit = Exit::Success;
+        let mut reports = Vec::new();
+        for key in &self.keys {
+            for format in formats {
+                let signed = self.attach(key, *format, statement, known).await;
+                let mut report = signed.unwrap_or_else(|failure| {
+                    exit = exit.worse(failure.exit);
+                    left(*format, &failure)
+                });
+                report.key_id = Some(key.public().id().to_string());
+                reports.push(report);
+            }
+        }
+        (reports, exit)
+    }
+
+    /// Signs a statement and attaches the signature, unless this key's signature of the same statement is known.
+    async fn attach(
+        &self,
+        key: &SigningKey,
         format: Format,
         statement: &Statement,
         known: &[VerifiedSignature],
     ) -> Result<SignatureReport, Failure> {
         let mut report = SignatureReport {
             format: format.as_str(),
+            key_id: None,
             status: Status::WouldAttach,
             artifact: None,
             place: None,
@@ -68,7 +94,7 @@ impl Attacher {
         };
         let timestamps = if format == Format::SigstoreBundle { self.timestamps.len() } else { 0 };
         let same = |known: &&VerifiedSignature| {
-            known.key() == self.key.public().id()
+            known.key() == key.public().id()
                 && known.format() == format
                 && known.name() == Some(&statement.name)
                 && *known.annotations() == statement.annotations
@@ -76,22 +102,20 @@ impl Attacher {
                 && known.carried_timestamps() >= timestamps
         };
         if let Some(known) = known.iter().find(same) {
-            self.write_bundle(format, &self.make(format, statement, Vec::new())?)?;
+            if self.output_bundle.is_some() {
+                self.write_bundle(format, &self.sign(key, format, statement, 0).await?)?;
+            }
             report.status = Status::AlreadySigned;
             report.artifact = Some(known.artifact().to_string());
             return Ok(report);
         }
         if self.dry_run {
-            self.make(format, statement, Vec::new())?;
+            self.sign(key, format, statement, 0).await?;
             let unsigned = statement.unsigned(format).ok();
             report.payload = unsigned.and_then(|unsigned| serde_json::from_slice(unsigned.payload()).ok());
             return Ok(report);
         }
-        let answers = match timestamps {
-            0 => Vec::new(),
-            _ => self.timestamps.ask(&self.key.sign(unsigned(format, statement)?.message())).await?,
-        };
-        let signature = self.make(format, statement, answers)?;
+        let signature = self.sign(key, format, statement, timestamps).await?;
         self.write_bundle(format, &signature)?;
         let attached = self.registry.attach(&signature).await.map_err(attach_failure)?;
         self.output.detail(&format!("{} is attached to {}", attached.manifest, statement.image));
@@ -110,22 +134,34 @@ impl Attacher {
         }
     }
 
-    /// Signs, and verifies the result by the way that a verifier takes. Nothing else can be attached. The same
-    /// statement has the same signature each time, so that timestamps of it can be asked for first.
-    fn make(
+    /// Signs, has the signature timestamped, and verifies the result by the way that a verifier takes. Nothing else can
+    /// be attached.
+    async fn sign(
         &self,
+        key: &SigningKey,
         format: Format,
         statement: &Statement,
-        timestamps: Vec<Vec<u8>>,
+        timestamps: usize,
     ) -> Result<AttachableSignature, Failure> {
         let unsigned = unsigned(format, statement)?;
-        let signature = self.key.sign(unsigned.message());
-        let encoded = unsigned.encode_with_timestamps(self.key.public(), &signature, timestamps);
-        check_before_attaching(encoded, self.key.public(), &statement.image, self.now()).map_err(|rejection| Failure {
+        let signature = key.sign(format, unsigned.message()).await?;
+        let answers = match timestamps {
+            0 => Vec::new(),
+            _ => self.timestamps.ask(&signature).await?,
+        };
+        let encoded = unsigned.encode_with_timestamps(key.public(), &signature, answers);
+        check_before_attaching(encoded, key.public(), &statement.image, self.now()).map_err(|rejection| Failure {
             exit: Exit::Unexpected,
             message: format!("the new signature does not verify and was not attached: {}", rejection.message),
-            hint: Some("please report this line".to_owned()),
+            hint: Some(
+                "if the key is kept elsewhere, check that it is the one you meant; else report this line".to_owned(),
+            ),
         })
+    }
+
+    /// The ids of the keys.
+    pub(super) fn key_ids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.public().id().to_string()).collect()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -163,6 +199,7 @@ fn write_bundle(path: &Path, bundle: &[u8]) -> Result<(), Failure> {
 pub(super) fn left(format: Format, failure: &Failure) -> SignatureReport {
     SignatureReport {
         format: format.as_str(),
+        key_id: None,
         status: Status::Left,
         artifact: None,
         place: None,

@@ -9,7 +9,7 @@ use crypto_secretbox::{Key, Nonce, XSalsa20Poly1305};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Passphrase, SigningKey, SigningKeyError, der, pem};
+use super::{Passphrase, PrivateKey, SigningKeyError, der, pem};
 
 /// The cost that is written: 64 MiB and about 0.2 s. cosign's own ("standard").
 const WRITTEN_LOG_N: u8 = 16;
@@ -28,7 +28,7 @@ const MAX_SALT_BYTES: usize = 1024;
 ///
 /// # Errors
 /// [`SigningKeyError::Random`] when the system gives no random numbers for salt and nonce.
-pub fn seal(key: &SigningKey, passphrase: &Passphrase) -> Result<String, SigningKeyError> {
+pub fn seal(key: &PrivateKey, passphrase: &Passphrase) -> Result<String, SigningKeyError> {
     let mut salt = [0; SALT_BYTES];
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut salt).map_err(|_| SigningKeyError::Random)?;
@@ -49,7 +49,7 @@ pub fn seal(key: &SigningKey, passphrase: &Passphrase) -> Result<String, Signing
 }
 
 /// Decrypts the contents of a PEM block.
-pub(super) fn open(envelope: &[u8], passphrase: &Passphrase) -> Result<SigningKey, SigningKeyError> {
+pub(super) fn open(envelope: &[u8], passphrase: &Passphrase) -> Result<PrivateKey, SigningKeyError> {
     let envelope: Envelope =
         serde_json::from_slice(envelope).map_err(|_| malformed("its JSON does not have the expected fields"))?;
     let log_n = envelope.kdf.params.log_n()?;
@@ -97,6 +97,17 @@ impl ScryptCost {
             .into_iter()
             .find(|log_n| self == Self::written(*log_n))
             .ok_or(SigningKeyError::ScryptCost { cost: self })
+    }
+
+    /// Whether a key of another format asks for no more: `openssl pkcs8 -scrypt` writes N 16384.
+    pub(super) fn check(self) -> Result<(), SigningKeyError> {
+        let [_, _, most] = ACCEPTED_LOG_N.map(|log_n| 1_u64 << log_n);
+        let is_usual = self.r == u64::from(BLOCK_SIZE) && self.p == u64::from(PARALLELISM);
+        if is_usual && self.n.is_power_of_two() && self.n <= most {
+            Ok(())
+        } else {
+            Err(SigningKeyError::ScryptCost { cost: self })
+        }
     }
 }
 
@@ -169,7 +180,7 @@ fn malformed(problem: &str) -> SigningKeyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{Passphrase, import};
+    use crate::key::{KeyType, Passphrase, import};
 
     fn passphrase(text: &str) -> Passphrase {
         Passphrase::new(text.to_owned())
@@ -179,13 +190,13 @@ mod tests {
         serde_json::from_slice(&pem_rfc7468::decode_vec(pem.as_bytes()).unwrap().1).unwrap()
     }
 
-    fn opened(envelope: &serde_json::Value, text: &str) -> Result<SigningKey, SigningKeyError> {
+    fn opened(envelope: &serde_json::Value, text: &str) -> Result<PrivateKey, SigningKeyError> {
         open(&serde_json::to_vec(envelope).unwrap(), &passphrase(text))
     }
 
     #[test]
     fn a_sealed_key_opens_with_its_passphrase_only() {
-        let key = SigningKey::generate().unwrap();
+        let key = PrivateKey::generate(KeyType::P256).unwrap();
         let pem = seal(&key, &passphrase("correct horse")).unwrap();
         assert!(pem.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n"));
         let back = import(&pem, || Ok(passphrase("correct horse"))).unwrap();
@@ -200,7 +211,7 @@ mod tests {
 
     #[test]
     fn must_not_spend_more_memory_than_an_honest_key_needs() {
-        let pem = seal(&SigningKey::generate().unwrap(), &passphrase("")).unwrap();
+        let pem = seal(&PrivateKey::generate(KeyType::P256).unwrap(), &passphrase("")).unwrap();
         for (field, value) in [
             ("N", 1_u64 << 18),
             ("N", 1 << 62),
@@ -226,7 +237,7 @@ mod tests {
 
     #[test]
     fn must_not_open_an_envelope_that_was_altered_or_is_of_another_kind() {
-        let pem = seal(&SigningKey::generate().unwrap(), &passphrase("")).unwrap();
+        let pem = seal(&PrivateKey::generate(KeyType::P256).unwrap(), &passphrase("")).unwrap();
         for (pointer, value) in [
             ("/kdf/name", "argon2"),
             ("/cipher/name", "aes-gcm"),

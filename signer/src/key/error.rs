@@ -79,6 +79,12 @@ pub enum SigningKeyError {
     /// The system has no random numbers to give.
     #[error("the operating system gives no random numbers")]
     Random,
+    /// A key does not sign what it is asked to.
+    #[error("the key does not sign: {problem}")]
+    Refused {
+        /// Why, in the words of whoever keeps it, or ours.
+        problem: String,
+    },
     /// A key file asks for more work or memory than one honest key needs.
     #[error("the key file asks for scrypt with {cost}; accepted are {}", accepted_costs())]
     ScryptCost {
@@ -94,8 +100,8 @@ pub enum SigningKeyError {
     /// A private key that lies in the clear.
     #[error("the private key is not encrypted")]
     Unprotected,
-    /// A key of a kind that this version does not sign with.
-    #[error("{kind} keys are not supported by this version; it signs with ECDSA P-256")]
+    /// A key of a kind that does not sign.
+    #[error("{kind} keys do not sign here; keys that do are ECDSA P-256 and P-384, Ed25519, RSA-3072 and RSA-4096")]
     UnsupportedKind {
         /// The kind.
         kind: String,
@@ -134,7 +140,7 @@ impl SigningKeyError {
             }
             Self::PassphrasesDiffer => "try again",
             Self::ProtectedForm { .. } => {
-                "decrypt it on the way: `openssl pkey -in KEY | hallmark key import --key /dev/stdin`"
+                "decrypt it on the way: `openssl pkey -in KEY | hallmark key import --key /dev/stdin`; or write it as PKCS#8: `openssl pkcs8 -topk8 -scrypt -in KEY`"
             }
             Self::Public(KeyError::Private) => "give the `.pub` file",
             Self::Public(KeyError::Unsupported { .. } | KeyError::Weak { .. }) => {
@@ -143,6 +149,7 @@ impl SigningKeyError {
             Self::Public(_) => "a public key is PEM text with the label `PUBLIC KEY`",
             Self::PublicInstead => "give the `.key` file",
             Self::Random => "try again when the system has started fully",
+            Self::Refused { .. } => "check that the key may sign, and what keeps it",
             Self::ScryptCost { .. } => {
                 "if you trust the file, read it with the program that wrote it and import it again"
             }

@@ -30,14 +30,14 @@ impl Passphrase {
     }
 }
 
-/// The passphrase of a key that is there already.
+/// The passphrase of a key that is there already, by the name that the user knows it by.
 ///
 /// # Errors
 /// [`SigningKeyError::PassphraseMissing`] when there is neither a variable nor a terminal.
-pub fn existing() -> Result<Passphrase, SigningKeyError> {
+pub fn existing(name: &str) -> Result<Passphrase, SigningKeyError> {
     match from_environment()? {
         Some(passphrase) => Ok(passphrase),
-        None => prompt("Passphrase of the private key: "),
+        None => prompt(&format!("Passphrase of the private key `{}`: ", name.escape_debug())),
     }
 }
 

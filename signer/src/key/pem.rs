@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::{Passphrase, SigningKey, SigningKeyError, cosign_format, der};
+use super::{Passphrase, PrivateKey, SigningKeyError, cosign_format, der};
 
 /// What cosign writes today, and what we write.
 pub(super) const SIGSTORE_LABEL: &str = "ENCRYPTED SIGSTORE PRIVATE KEY";
@@ -13,23 +13,40 @@ const COSIGN_LABEL: &str = "ENCRYPTED COSIGN PRIVATE KEY";
 
 /// A private key as a file or a variable holds it.
 pub(super) enum PrivateKeyText {
-    /// cosign's encrypted envelope.
-    Encrypted(Zeroizing<Vec<u8>>),
+    /// Encrypted, in one of two forms.
+    Encrypted(EncryptedKey),
     /// A key that lies in the clear.
-    Plain(SigningKey),
+    Plain(PrivateKey),
 }
 
-/// Reads a private key to be imported: PKCS#8, SEC1, or cosign's two labels. `passphrase` is asked only when the key
-/// is encrypted.
+/// A key that a passphrase opens.
+pub(super) enum EncryptedKey {
+    /// cosign's envelope.
+    Cosign(Zeroizing<Vec<u8>>),
+    /// An `EncryptedPrivateKeyInfo`.
+    Pkcs8(Zeroizing<Vec<u8>>),
+}
+
+impl EncryptedKey {
+    pub(super) fn open(&self, passphrase: &Passphrase) -> Result<PrivateKey, SigningKeyError> {
+        match self {
+            Self::Cosign(envelope) => cosign_format::open(envelope, passphrase),
+            Self::Pkcs8(info) => der::open_pkcs8(info, passphrase),
+        }
+    }
+}
+
+/// Reads a private key to be imported: PKCS#8, encrypted PKCS#8, SEC1, PKCS#1, or cosign's two labels. `passphrase` is
+/// asked only when the key is encrypted.
 ///
 /// # Errors
 /// [`SigningKeyError`] when the text holds no such key, another kind of key, or does not open.
 pub fn import(
     text: &str,
     passphrase: impl FnOnce() -> Result<Passphrase, SigningKeyError>,
-) -> Result<SigningKey, SigningKeyError> {
+) -> Result<PrivateKey, SigningKeyError> {
     match private_key(text)? {
-        PrivateKeyText::Encrypted(envelope) => cosign_format::open(&envelope, &passphrase()?),
+        PrivateKeyText::Encrypted(key) => key.open(&passphrase()?),
         PrivateKeyText::Plain(key) => Ok(key),
     }
 }
@@ -53,12 +70,12 @@ pub(super) fn private_key(text: &str) -> Result<PrivateKeyText, SigningKeyError>
     }
     let unsupported = |kind: &str| Err(SigningKeyError::UnsupportedKind { kind: kind.to_owned() });
     match block.label.as_str() {
-        SIGSTORE_LABEL | COSIGN_LABEL => Ok(PrivateKeyText::Encrypted(block.contents)),
+        SIGSTORE_LABEL | COSIGN_LABEL => Ok(PrivateKeyText::Encrypted(EncryptedKey::Cosign(block.contents))),
+        "ENCRYPTED PRIVATE KEY" => Ok(PrivateKeyText::Encrypted(EncryptedKey::Pkcs8(block.contents))),
         "PRIVATE KEY" => der::from_pkcs8(&block.contents).map(PrivateKeyText::Plain),
         "EC PRIVATE KEY" => der::from_sec1(&block.contents).map(PrivateKeyText::Plain),
-        "ENCRYPTED PRIVATE KEY" => Err(SigningKeyError::ProtectedForm { form: "an encrypted PKCS#8 key" }),
-        "PUBLIC KEY" => Err(SigningKeyError::PublicInstead),
-        "RSA PRIVATE KEY" => unsupported("RSA"),
+        "RSA PRIVATE KEY" => der::from_pkcs1(&block.contents).map(PrivateKeyText::Plain),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => Err(SigningKeyError::PublicInstead),
         "DSA PRIVATE KEY" => unsupported("DSA"),
         "OPENSSH PRIVATE KEY" => unsupported("OpenSSH"),
         "PGP PRIVATE KEY BLOCK" => unsupported("OpenPGP"),
@@ -112,7 +129,7 @@ fn malformed(problem: &str) -> SigningKeyError {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<SigningKey, SigningKeyError> {
+    fn read(text: &str) -> Result<PrivateKey, SigningKeyError> {
         import(text, || Err(SigningKeyError::PassphraseMissing))
     }
 
@@ -137,23 +154,61 @@ mod tests {
     }
 
     #[test]
-    fn must_not_take_another_kind_of_key_for_an_accepted_one() {
+    fn every_kind_is_read_from_every_form_that_it_has() {
+        for (forms, public) in [
+            (&["p384-pkcs8.pem", "p384-sec1.pem"][..], "p384.pub"),
+            (&["ed25519-pkcs8.pem"], "ed25519.pub"),
+            (&["rsa3072-pkcs8.pem", "rsa3072-pkcs1.pem"], "rsa3072.pub"),
+            (&["rsa4096-pkcs8.pem"], "rsa4096.pub"),
+        ] {
+            for name in forms {
+                let key = read(&testdata(name)).unwrap();
+                assert_eq!(key.public().to_pem(), testdata(public), "{name}");
+                let again = der::from_pkcs8(&key.to_pkcs8().unwrap()).unwrap();
+                assert_eq!(again.public(), key.public(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_encrypted_pkcs8_key_opens_with_its_passphrase_only() {
+        let plain = read(&testdata("p256-pkcs8.pem")).unwrap();
+        let opened = |name: &str, passphrase: &str| {
+            import(&testdata(name), || Ok(Passphrase::new(passphrase.to_owned()))).map(|key| key.public().id())
+        };
+        assert_eq!(opened("p256-pkcs8-encrypted.pem", "test"), Ok(plain.public().id()));
+        assert_eq!(opened("p256-pkcs8-scrypt.pem", "test"), Ok(plain.public().id()));
+        for name in ["p256-pkcs8-encrypted.pem", "p256-pkcs8-scrypt.pem"] {
+            for wrong in ["", "tess", "test ", "Test"] {
+                assert_eq!(opened(name, wrong), Err(SigningKeyError::WrongPassphrase), "{name} {wrong:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn must_not_spend_more_on_an_encrypted_pkcs8_key_than_an_honest_one_needs() {
+        for name in ["p256-pkcs8-scrypt-greedy.pem", "p256-pkcs8-pbkdf2-greedy.pem"] {
+            let refusal = import(&testdata(name), || Ok(Passphrase::new("test".to_owned()))).err();
+            let expected =
+                matches!(refusal, Some(SigningKeyError::ScryptCost { .. } | SigningKeyError::Malformed { .. }));
+            assert!(expected, "{name}: {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn must_not_take_a_kind_of_key_that_does_not_sign() {
         for (name, kind) in [
-            ("rsa-pkcs8.pem", "RSA"),
-            ("rsa-pkcs1.pem", "RSA"),
-            ("p384-pkcs8.pem", "ECDSA P-384"),
-            ("p384-sec1.pem", "ECDSA P-384"),
+            ("rsa-pkcs8.pem", "RSA-1024"),
+            ("rsa-pkcs1.pem", "RSA-1024"),
+            ("rsa2048-pkcs8.pem", "RSA-2048"),
             ("secp256k1-pkcs8.pem", "secp256k1"),
             ("secp256k1-sec1.pem", "secp256k1"),
-            ("ed25519-pkcs8.pem", "Ed25519"),
         ] {
             let refusal = read(&testdata(name)).err();
             assert_eq!(refusal, Some(SigningKeyError::UnsupportedKind { kind: kind.into() }), "{name}");
         }
-        for name in ["p256-pkcs8-encrypted.pem", "p256-sec1-encrypted.pem"] {
-            let refusal = read(&testdata(name)).err();
-            assert!(matches!(refusal, Some(SigningKeyError::ProtectedForm { .. })), "{name}: {refusal:?}");
-        }
+        let refusal = read(&testdata("p256-sec1-encrypted.pem")).err();
+        assert!(matches!(refusal, Some(SigningKeyError::ProtectedForm { .. })), "{refusal:?}");
         assert_eq!(read(&testdata("p256.pub")).err(), Some(SigningKeyError::PublicInstead));
     }
 
@@ -184,10 +239,27 @@ mod tests {
             with("SOMETHING", &body),
             with("ENCRYPTED SIGSTORE PRIVATE KEY", "e30="),
             with("PRIVATE KEY", &STANDARD.encode(swapped)),
+            with("RSA PRIVATE KEY", &body),
+            with("RSA PRIVATE KEY", &STANDARD.encode(damaged_rsa())),
+            with("RSA PRIVATE KEY", &STANDARD.encode([&rsa()[..], &[0]].concat())),
+            with("RSA PRIVATE KEY", &STANDARD.encode(&rsa()[..rsa().len() - 1])),
         ] {
             let refusal = import(&bad, || Ok(Passphrase::new(String::new()))).err();
             assert!(matches!(refusal, Some(SigningKeyError::Malformed { .. })), "{bad}: {refusal:?}");
         }
+    }
+
+    fn rsa() -> Vec<u8> {
+        let text = testdata("rsa3072-pkcs1.pem");
+        let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+        STANDARD.decode(body).unwrap()
+    }
+
+    /// The last number of the key differs in one bit.
+    fn damaged_rsa() -> Vec<u8> {
+        let mut bytes = rsa();
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes
     }
 
     #[test]

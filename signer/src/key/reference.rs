@@ -8,7 +8,7 @@ use hallmark_policy::verify::PublicKey;
 use zeroize::Zeroizing;
 
 use super::pem::{PrivateKeyText, private_key};
-use super::{SigningKey, SigningKeyError, cosign_format, env, file, passphrase};
+use super::{SigningKey, SigningKeyError, env, file, passphrase};
 
 /// The name of a key, private or public.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl KeyReference {
     /// [`SigningKeyError`] when there is no such key or it does not open.
     pub fn unlock(&self) -> Result<SigningKey, SigningKeyError> {
         match private_key(&self.read()?)? {
-            PrivateKeyText::Encrypted(envelope) => cosign_format::open(&envelope, &passphrase::existing()?),
+            PrivateKeyText::Encrypted(key) => Ok(key.open(&passphrase::existing(&self.to_string())?)?.into()),
             PrivateKeyText::Plain(_) => Err(SigningKeyError::Unprotected),
         }
     }

@@ -13,7 +13,9 @@ const MAX_IMAGES_IN_FULL: usize = 12;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SigningReport {
     version: &'static str,
-    key_id: String,
+    /// Where one key signed; each signature has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
     dry_run: bool,
     /// Every signature that was asked for is attached now (in a dry run: could be).
     complete: bool,
@@ -42,7 +44,7 @@ pub(crate) struct ImageSigned {
     /// What was signed, once that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pinned: Option<String>,
-    /// One for each format.
+    /// One for each key and format.
     pub(crate) signatures: Vec<SignatureReport>,
 }
 
@@ -52,6 +54,9 @@ pub(crate) struct ImageSigned {
 pub(crate) struct SignatureReport {
     /// Its format.
     pub(crate) format: &'static str,
+    /// The key, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key_id: Option<String>,
     /// What became of it.
     pub(crate) status: Status,
     /// The manifest that carries it.
@@ -87,7 +92,8 @@ pub(crate) enum Status {
 
 impl SigningReport {
     /// The report about some images.
-    pub(crate) fn new(key_id: String, dry_run: bool, images: Vec<ImageSigned>) -> Self {
+    pub(crate) fn new(key_ids: &[String], dry_run: bool, images: Vec<ImageSigned>) -> Self {
+        let key_id = if let [one] = key_ids { Some(one.clone()) } else { None };
         let summary = Summary::of(&images);
         let complete = summary.left == 0;
         Self { version: "hallmark.dev/signing/v1", key_id, dry_run, complete, summary, images }
@@ -107,7 +113,7 @@ impl SigningReport {
                 text.line(format!("  digest    {pinned}"));
             }
             for signature in &image.signatures {
-                signature.tell(&mut text, &self.key_id);
+                signature.tell(&mut text);
             }
         }
         if self.images.is_empty() {
@@ -190,7 +196,8 @@ impl Status {
 }
 
 impl SignatureReport {
-    fn tell(&self, text: &mut Text, key_id: &str) {
+    fn tell(&self, text: &mut Text) {
+        let key_id = self.key_id.as_deref().unwrap_or_default();
         let format = self.format;
         let place = self.place.map(|place| format!(", listed by the {place}")).unwrap_or_default();
         let artifact = self.artifact.as_deref().unwrap_or_default();

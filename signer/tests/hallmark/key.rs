@@ -146,13 +146,61 @@ fn must_not_leave_a_core_dump() {
 }
 
 #[test]
+fn every_kind_of_key_is_made_and_imported_from_every_form() {
+    let directory = tempfile::tempdir().unwrap();
+    for (kind, name) in [
+        ("p256", "ECDSA P-256"),
+        ("p384", "ECDSA P-384"),
+        ("ed25519", "Ed25519"),
+        ("rsa-3072", "RSA-3072"),
+        ("rsa-4096", "RSA-4096"),
+    ] {
+        let arguments = ["key", "generate", "--type", kind, "--output-key-prefix", kind, "-o", "json"];
+        let made = hallmark(directory.path(), PASSPHRASE, &arguments).done().json();
+        assert_eq!(made["kind"], name);
+        let public = format!("{kind}.pub");
+        let shown = hallmark(directory.path(), &[], &["key", "inspect", &public, "-o", "json"]).done().json();
+        assert_eq!((&shown["kind"], &shown["keyId"]), (&made["kind"], &made["keyId"]));
+    }
+    for (form, public) in
+        [("p384-sec1.pem", "p384.pub"), ("ed25519-pkcs8.pem", "ed25519.pub"), ("rsa3072-pkcs1.pem", "rsa3072.pub")]
+    {
+        let arguments = ["key", "import", "--key", &testdata(form), "--output-key-prefix", form];
+        hallmark(directory.path(), PASSPHRASE, &arguments).done();
+        let written = fs::read_to_string(directory.path().join(format!("{form}.pub"))).unwrap();
+        assert_eq!(written, fs::read_to_string(testdata(public)).unwrap(), "{form}");
+        let private = format!("{form}.key");
+        let shown = hallmark(directory.path(), PASSPHRASE, &["key", "inspect", &private, "-o", "json"]).done().json();
+        assert_eq!(shown["publicKey"], written, "{form}");
+    }
+}
+
+#[test]
+fn an_encrypted_pkcs8_key_keeps_its_passphrase() {
+    let directory = tempfile::tempdir().unwrap();
+    for form in ["p256-pkcs8-encrypted.pem", "p256-pkcs8-scrypt.pem"] {
+        let arguments = ["key", "import", "--key", &testdata(form), "--output-key-prefix", form];
+        let wrong = hallmark(directory.path(), PASSPHRASE, &arguments);
+        wrong.refused(21, "the passphrase does not open the key");
+        assert!(!directory.path().join(format!("{form}.key")).exists());
+        let passphrase = [("HALLMARK_PASSWORD", "test")];
+        hallmark(directory.path(), &passphrase, &arguments).done();
+        hallmark(directory.path(), &passphrase, &["key", "inspect", &format!("{form}.key")]).done();
+        let written = fs::read_to_string(directory.path().join(format!("{form}.pub"))).unwrap();
+        assert_eq!(written, fs::read_to_string(testdata("p256.pub")).unwrap());
+    }
+}
+
+#[test]
 fn must_not_import_what_cannot_sign() {
     let directory = tempfile::tempdir().unwrap();
     for (name, message) in [
-        ("rsa-pkcs8.pem", "RSA keys are not supported"),
-        ("p384-sec1.pem", "ECDSA P-384 keys are not supported"),
-        ("ed25519-pkcs8.pem", "Ed25519 keys are not supported"),
-        ("p256-pkcs8-encrypted.pem", "an encrypted PKCS#8 key cannot be read"),
+        ("rsa-pkcs8.pem", "RSA-1024 keys do not sign here"),
+        ("rsa2048-pkcs8.pem", "RSA-2048 keys do not sign here"),
+        ("secp256k1-sec1.pem", "secp256k1 keys do not sign here"),
+        ("p256-sec1-encrypted.pem", "an encrypted traditional OpenSSL key cannot be read"),
+        ("p256-pkcs8-pbkdf2-greedy.pem", "more than 10000000 iterations"),
+        ("p256-pkcs8-scrypt-greedy.pem", "the key file asks for scrypt with N 16384, r 8, p 16"),
         ("p256.pub", "this is a public key"),
         ("missing.pem", "there is no such file or directory"),
     ] {

@@ -57,6 +57,71 @@ fn what_is_signed_verifies_in_both_formats_and_only_with_the_right_key() {
 }
 
 #[test]
+fn every_kind_of_key_signs_in_every_format_and_only_it_verifies() {
+    let (registry, directory) = (TestRegistry::start(), tempfile::tempdir().unwrap());
+    let kinds = ["p256", "p384", "ed25519", "rsa-3072", "rsa-4096"];
+    for kind in kinds {
+        let arguments = ["key", "generate", "--type", kind, "--output-key-prefix", kind];
+        hallmark(directory.path(), PASSPHRASE, &arguments).done();
+    }
+    for (at, kind) in kinds.iter().enumerate() {
+        let (public, other) = (format!("{kind}.pub"), format!("{}.pub", kinds[(at + 1) % kinds.len()]));
+        let (image, _) = registry.push(&format!("{kind}/app:1"));
+        let private = format!("{kind}.key");
+        let both = ["sign", "--key", &private, "--format", "bundle", "--format", "simple-signing", &image];
+        hallmark(directory.path(), PASSPHRASE, &both).done();
+        let verdict = verify(directory.path(), &["--key", &public, &image]).done().json();
+        assert_eq!(verdict["images"][0]["rejected"], json!([]), "{kind}");
+        assert_eq!(verify(directory.path(), &["--key", &other, &image]).code, 12, "{kind}");
+    }
+}
+
+#[test]
+fn several_keys_sign_in_one_run_and_each_is_needed_where_the_policy_says_so() {
+    let (registry, keys) = (TestRegistry::start(), keys());
+    let directory = keys.path();
+    let policy = format!(
+        "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: two}}\nspec:\n  authorities:\n    \
+         - {{name: team, keys: [{{publicKey: {{file: hallmark.pub}}}}]}}\n    \
+         - {{name: release, keys: [{{publicKey: {{file: other.pub}}}}]}}\n  rules:\n    \
+         - {{name: all, images: [\"{}/**\"], require: {{all: [team, release]}}}}\n",
+        registry.host
+    );
+    fs::write(directory.join("policy.yaml"), policy).unwrap();
+    let (image, _) = registry.push("team/app:1.4");
+    let both = ["sign", "--key", "hallmark.key", "--key", "other.key", "-o", "json", &image];
+    let signed = hallmark(directory, PASSPHRASE, &both).done().json();
+    assert_eq!(signed["keyId"], serde_json::Value::Null);
+    assert_eq!(signed["summary"]["attached"], 2);
+    let signatures = signed["images"][0]["signatures"].as_array().unwrap();
+    assert_ne!(signatures[0]["keyId"], signatures[1]["keyId"]);
+    verify(directory, &["--policy", "policy.yaml", &image]).done();
+
+    // One after the other comes to the same: the second countersigns what the first has signed.
+    let (image, _) = registry.push("team/web:1");
+    sign(directory, &[&image]).done();
+    let one = verify(directory, &["--policy", "policy.yaml", &image]);
+    assert_eq!((one.code, &one.json()["images"][0]["reasons"][0]["code"]), (12, &json!("threshold-not-met")));
+    let resigned = ["resign", "--from", "hallmark.pub", "--to", "other.key", &image];
+    hallmark(directory, PASSPHRASE, &resigned).done();
+    verify(directory, &["--policy", "policy.yaml", &image]).done();
+    let again = hallmark(directory, PASSPHRASE, &both[..6]).code;
+    assert_eq!(again, 2, "no image");
+}
+
+#[test]
+fn must_not_count_one_key_twice_nor_sign_when_one_of_the_keys_does_not_open() {
+    let (registry, keys) = (TestRegistry::start(), keys());
+    let (image, _) = registry.push("team/app:1.4");
+    let twice =
+        hallmark(keys.path(), PASSPHRASE, &["sign", "--key", "hallmark.key", "--key", "./hallmark.key", &image]);
+    twice.refused(2, "is a key that was named before");
+    let missing = hallmark(keys.path(), PASSPHRASE, &["sign", "--key", "hallmark.key", "--key", "gone.key", &image]);
+    missing.refused(21, "there is no such file");
+    assert_eq!(verify(keys.path(), &["--key", "hallmark.pub", &image]).code, 10);
+}
+
+#[test]
 fn signing_again_changes_nothing_and_says_so() {
     let (registry, keys) = (TestRegistry::start(), keys());
     let (image, _) = registry.push("team/app:1.4");

@@ -101,6 +101,58 @@ async fn keys_of_either_program_serve_the_other() {
     }
 }
 
+/// The kinds of keys, and whether cosign 3.1.1 verifies bundles of such keys. It signs with Ed25519ph and SHA-384 there, and
+/// looks for Ed25519 and SHA-256.
+const KINDS: [(&str, bool); 5] =
+    [("p256", true), ("p384", false), ("ed25519", true), ("rsa-3072", true), ("rsa-4096", true)];
+
+#[tokio::test]
+async fn what_we_sign_with_any_kind_of_key_both_cosigns_verify_where_they_can_and_never_for_another_image() {
+    let Some([cosign_2, cosign_3]) = peers(["cosign-2", "cosign-3"]) else { return };
+    let bench = Bench::embedded();
+    for (kind, in_bundles) in KINDS {
+        bench.our_key_of_kind(kind);
+        let (private, public) = (format!("{kind}.key"), format!("{kind}.pub"));
+        let image = bench.image(&format!("{kind}/app")).await;
+        let both = ["--format", "bundle", "--format", "simple-signing"];
+        bench.hallmark(&[&["sign", "--key", &private, &image], &both[..]].concat()).expect_success();
+        bench.verify(&public, &image, &[], (0, None));
+        verify(&bench, &cosign_2, &public, &image, &[]).expect_success();
+        verify(&bench, &cosign_3, &public, &image, &[SIMPLE_SIGNING]).expect_success();
+        let bundle = verify(&bench, &cosign_3, &public, &image, &[BUNDLE]);
+        assert_eq!(bundle.succeeded(), in_bundles, "{bundle:?}");
+
+        let other = bench.image(&format!("{kind}/other")).await;
+        bench.move_signature_tag(&image, &other).await;
+        bench.verify(&public, &other, &[], (12, Some("digest-mismatch")));
+        for cosign in [&cosign_2, &cosign_3] {
+            assert!(!verify(&bench, cosign, &public, &other, &[]).succeeded());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_either_cosign_signs_with_any_kind_of_key_we_verify() {
+    let Some([cosign_2, cosign_3]) = peers(["cosign-2", "cosign-3"]) else { return };
+    let bench = Bench::embedded();
+    bench.our_key("other");
+    for (kind, _) in KINDS {
+        // The key is ours, in the file that cosign reads.
+        bench.our_key_of_kind(kind);
+        let (private, public) = (format!("{kind}.key"), format!("{kind}.pub"));
+        for (form, cosign, more) in [
+            ("bundle", &cosign_3, &[OFFLINE, BUNDLE][..]),
+            ("simple3", &cosign_3, &[OFFLINE, SIMPLE_SIGNING][..]),
+            ("simple2", &cosign_2, &[][..]),
+        ] {
+            let image = bench.image(&format!("{kind}/{form}")).await;
+            sign(&bench, cosign, &private, &image, more);
+            bench.verify(&public, &image, &[], (0, None));
+            bench.verify("other.pub", &image, &[], (12, Some("untrusted-key")));
+        }
+    }
+}
+
 #[tokio::test]
 async fn must_not_verify_a_signature_that_was_moved_to_another_image() {
     let Some([cosign_2, cosign_3]) = peers(["cosign-2", "cosign-3"]) else { return };

@@ -80,6 +80,11 @@ impl Bench {
         self.hallmark(&["key", "generate", "--output-key-prefix", name]).expect_success();
     }
 
+    /// A new key pair of ours, of some kind.
+    fn our_key_of_kind(&self, kind: &str) {
+        self.hallmark(&["key", "generate", "--type", kind, "--output-key-prefix", kind]).expect_success();
+    }
+
     /// A new key pair of cosign's: `NAME.key` and `NAME.pub`.
     fn cosign_key(&self, cosign: &Peer, name: &str) {
         self.run(cosign, &["generate-key-pair", "--output-key-prefix", name]).expect_success();

@@ -69,20 +69,11 @@ impl Job<'_> {
     async fn sign_pinned(&self, image: &ImageReference, pinned: &PinnedImage) -> (ImageSigned, Exit) {
         let statement = Statement::about(image, pinned, self.annotations.clone()).expiring(self.expires);
         let known = self.known(pinned).await;
-        let mut report =
-            ImageSigned { image: image.to_string(), pinned: Some(pinned.to_string()), signatures: Vec::new() };
-        let mut exit = Exit::Success;
-        for format in &self.formats {
-            let signed = self.attacher.attach(*format, &statement, &known).await;
-            report.signatures.push(signed.unwrap_or_else(|failure| {
-                exit = exit.worse(failure.exit);
-                left(*format, &failure)
-            }));
-        }
-        (report, exit)
+        let (signatures, exit) = self.attacher.attach_all(&self.formats, &statement, &known).await;
+        (ImageSigned { image: image.to_string(), pinned: Some(pinned.to_string()), signatures }, exit)
     }
 
-    /// The signatures of this key that the image has already. What cannot be read counts as not there: attaching the
+    /// The signatures of these keys that the image has already. What cannot be read counts as not there: attaching the
     /// same once more does no harm.
     async fn known(&self, image: &PinnedImage) -> Vec<VerifiedSignature> {
         let evidence = self.attacher.registry.gather(&image.clone().into(), self.arguments.registry.deadline()).await;

@@ -1,4 +1,4 @@
-//! `hallmark sign`: one image or thousands, with one key that is unlocked once.
+//! `hallmark sign`: one image or thousands, with keys that are unlocked once.
 
 mod job;
 mod lifetime;
@@ -18,7 +18,7 @@ use super::registry_access;
 use super::signing::Attacher;
 use super::timestamps;
 use crate::error::{Exit, Failure};
-use crate::key::KeyReference;
+use crate::key::{KeyReference, SigningKey};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::report::{ImageSigned, SigningReport};
@@ -33,6 +33,7 @@ run that was interrupted goes on where it stopped when it is started again.
 Examples:
   hallmark sign --key hallmark.key registry.example.com/team/app:1.4
   hallmark sign --key env://RELEASE_KEY -a commit=3f2a registry.example.com/team/app@sha256:...
+  hallmark sign --key team.key --key release.key registry.example.com/team/app:1.4
   hallmark sign --key my.key --format bundle --format simple-signing registry.example.com/app:1.4
   hallmark sign --key hallmark.key --recursive registry.example.com/team/multi-platform:1.4
   hallmark sign --key hallmark.key --from-file images.txt --jobs 32 -o json > report.json
@@ -57,9 +58,9 @@ pub(super) struct Arguments {
     /// attestation manifests, is no image and is covered by the index's signature)
     #[arg(short, long)]
     recursive: bool,
-    /// The private key: a file, or env://VARIABLE
-    #[arg(long, value_name = "KEY")]
-    key: String,
+    /// The private key: a file, or env://VARIABLE; may be repeated, and the image is signed with each
+    #[arg(long, value_name = "KEY", required = true)]
+    key: Vec<String>,
     /// The form of the signature; may be repeated
     #[arg(long, value_enum, default_value = "bundle", value_name = "FORMAT")]
     format: Vec<SignatureFormat>,
@@ -106,15 +107,17 @@ impl SignatureFormat {
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
     let images = list::images(&arguments.images, arguments.from_file.as_deref())?;
     let annotations = registry_access::annotations(&arguments.annotations)?;
-    let reference: KeyReference = arguments.key.parse()?;
+    let references: Vec<KeyReference> = arguments.key.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
     let formats = formats(arguments, images.len())?;
-    let key = reference.unlock()?;
-    output.detail(&format!("signing with key {}", key.public().id()));
-    let trust = TrustSnapshot::for_keys(vec![key.public().clone()]);
+    let keys = unlock(&references)?;
+    for key in &keys {
+        output.detail(&format!("signing with {} key {}", key.public().kind(), key.public().id()));
+    }
+    let trust = TrustSnapshot::for_keys(keys.iter().map(|key| key.public().clone()).collect());
     let attacher = Attacher {
         registry: arguments.registry.registry(&images, output)?,
         clock: registry_access::clock(),
-        key,
+        keys,
         timestamps: arguments.timestamps.authorities()?,
         dry_run: arguments.dry_run,
         output_bundle: arguments.output_bundle.clone(),
@@ -125,12 +128,26 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let signed = registry_access::wait(sign_all(&job, &images, usize::from(arguments.jobs)))??;
     let exit = signed.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
     let reports = signed.into_iter().map(|(report, _)| report).collect();
-    let report = SigningReport::new(job.attacher.key.public().id().to_string(), arguments.dry_run, reports);
+    let report = SigningReport::new(&job.attacher.key_ids(), arguments.dry_run, reports);
     match output.format {
         output::Format::Json => output.json(&report)?,
         output::Format::Text | output::Format::Cosign => output.text(&report.text())?,
     }
     Ok(exit)
+}
+
+/// Unlocks every key, each once.
+fn unlock(references: &[KeyReference]) -> Result<Vec<SigningKey>, Failure> {
+    let mut keys: Vec<SigningKey> = Vec::new();
+    for reference in references {
+        let key = reference.unlock()?;
+        if keys.iter().any(|known| known.public() == key.public()) {
+            let message = format!("`{reference}` is a key that was named before");
+            return Err(Failure::new(Exit::Usage, message, "name each key once"));
+        }
+        keys.push(key);
+    }
+    Ok(keys)
 }
 
 /// Signs a few images at a time. The reports have the order of the list, whichever image was done first.
@@ -168,9 +185,9 @@ fn formats(arguments: &Arguments, images: usize) -> Result<Vec<Format>, Failure>
         let hint = "sign with `--format bundle`, alone or beside simple signing";
         return Err(Failure::new(Exit::Usage, "only bundles have a place for timestamps", hint));
     }
-    let is_one = images == 1 && !arguments.recursive;
+    let is_one = images == 1 && arguments.key.len() == 1 && !arguments.recursive;
     if arguments.output_bundle.is_some() && (!is_one || !formats.contains(&Format::SigstoreBundle)) {
-        let hint = "sign one image a run with it, and with `--format bundle`";
+        let hint = "sign one image with one key a run with it, and with `--format bundle`";
         return Err(Failure::new(Exit::Usage, "`--output-bundle` takes the one bundle of one image", hint));
     }
     Ok(formats)
