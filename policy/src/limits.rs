@@ -16,6 +16,10 @@ pub const MAX_SIGNATURE_BYTES: usize = 4 * 1024 * 1024;
 /// [`MAX_MANIFEST_BYTES`]; registries refuse large manifests.
 pub const MAX_INLINE_BYTES: usize = 64 * 1024;
 
+/// Most children of one index that are looked at for one verdict, each with evidence of its own. Official images have up
+/// to 20, for as many platforms.
+pub const MAX_CHILDREN: usize = 64;
+
 /// Most bytes of all the evidence about one image: 128 signatures of a usual size leave room to spare.
 pub const MAX_EVIDENCE_BYTES: usize = 32 * 1024 * 1024;
 

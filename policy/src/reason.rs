@@ -134,6 +134,9 @@ codes! {
     /// What was signed is not of a payload type that says "this image is signed".
     PayloadTypeMismatch = "payload-type-mismatch", Deny, 12,
         "sign the image with a tool that writes image signatures, such as `hallmark sign`";
+    /// A child of the index that the rule covers is not covered, or the index has none for a platform.
+    PlatformNotCovered = "platform-not-covered", Deny, 12,
+        "sign every image of the index (`hallmark sign --recursive`), or list the platforms that you run in `platforms`";
     /// A signed statement is about something else than a plain signature.
     PredicateTypeMismatch = "predicate-type-mismatch", Deny, 12,
         "an attestation does not count as a signature; run `hallmark sign` as well";

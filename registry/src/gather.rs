@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use futures_util::future::join3;
 use hallmark_policy::Code;
-use hallmark_policy::evidence::{Cause, Evidence, Observation, Place, PlaceReport, Retrieval};
+use hallmark_policy::evidence::{Cause, Evidence, Observation, Place, PlaceReport, Relatives, Retrieval};
 use hallmark_policy::image::{Content, Digest, ImageReference, Manifest, PinnedImage, Tag};
 use hallmark_policy::limits::MAX_SIGNATURES;
 use hallmark_policy::signature::may_be_signature;
@@ -39,12 +39,25 @@ impl Shared {
         let gathered_at = self.now();
         let resolution = self.resolve(image, deadline).await;
         let Observation::Found(digest) = resolution else {
-            return Evidence { image: image.clone(), gathered_at, resolution, places: Vec::new(), items: Items::new() };
+            return Evidence {
+                image: image.clone(),
+                gathered_at,
+                resolution,
+                places: Vec::new(),
+                items: Items::new(),
+                relatives: Relatives::NONE,
+            };
         };
         let pinned = image.pin(digest);
         let Places { wanted, reports, signature_manifest } = self.ask_places(&pinned, deadline).await;
-        let mut evidence =
-            Evidence { image: image.clone(), gathered_at, resolution, places: reports, items: Items::new() };
+        let mut evidence = Evidence {
+            image: image.clone(),
+            gathered_at,
+            resolution,
+            places: reports,
+            items: Items::new(),
+            relatives: Relatives::NONE,
+        };
         let mut held = Vec::new();
         if let Some((content, reserved)) = signature_manifest {
             evidence.items.insert(content.digest(), Retrieval::Content(content));

@@ -21,6 +21,7 @@ mod push;
 mod quote;
 mod read;
 mod registry;
+mod relatives;
 mod remembered;
 mod revalidate;
 mod tags;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hallmark_policy::Code;
 use hallmark_policy::Timestamp;
-use hallmark_policy::evidence::{Cause, Evidence, Observation};
+use hallmark_policy::evidence::{Cause, Evidence, Observation, Scope};
 use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, PinnedImage, Repository, Tag};
 use hallmark_policy::verify::AttachableSignature;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -129,6 +129,12 @@ impl Registry {
         enough: &(dyn Fn(&Evidence) -> bool + Send + Sync),
     ) -> Evidence {
         self.shared.gather(image, deadline, Some(enough)).await
+    }
+
+    /// Everything that [`Registry::gather`] gives, and what a scope asks for beside it: the children of an index, each
+    /// with evidence of its own, and the index under a tag.
+    pub async fn gather_within(&self, image: &ImageReference, scope: &Scope, deadline: Instant) -> Evidence {
+        self.shared.gather_within(image, scope, deadline).await
     }
 
     /// Who we are at a repository: what was fetched for one partition must not be shown to another.

@@ -15,6 +15,7 @@ mod encryption;
 mod exhaustion;
 mod faults;
 mod floods;
+mod indexes;
 mod passwords;
 mod real_registries;
 mod recorded;

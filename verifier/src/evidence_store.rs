@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use hallmark_policy::evidence::{DecodedEvidence, Retrieval};
-use hallmark_policy::image::{Digest, ImageReference, PinnedImage};
+use hallmark_policy::evidence::DecodedEvidence;
+use hallmark_policy::image::{Digest, ImageReference};
 use moka::sync::Cache;
 use tokio::time::Instant;
+
+use crate::pipeline::Subject;
 
 /// How much evidence is kept, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +51,7 @@ const MAX_NAMES: u64 = 16 * 1024;
 pub(crate) struct EvidenceStore {
     limits: Limits,
     /// With when gathering began, where that was in this process.
-    kept: Cache<PinnedImage, (Option<Instant>, DecodedEvidence)>,
+    kept: Cache<Subject, (Option<Instant>, DecodedEvidence)>,
     tags: Cache<ImageReference, (Instant, Digest)>,
     absent: Cache<ImageReference, Instant>,
 }
@@ -62,7 +64,7 @@ pub(crate) struct Young {
 
 impl EvidenceStore {
     pub(crate) fn new(limits: Limits) -> Self {
-        let weigh = |_: &PinnedImage, (_, evidence): &(Option<Instant>, DecodedEvidence)| weight(evidence);
+        let weigh = |_: &Subject, (_, evidence): &(Option<Instant>, DecodedEvidence)| weight(evidence);
         let kept =
             Cache::builder().max_capacity(limits.max_bytes).weigher(weigh).time_to_live(limits.held_life).build();
         let tags = Cache::builder().max_capacity(MAX_NAMES).time_to_live(limits.tag_life).build();
@@ -71,7 +73,7 @@ impl EvidenceStore {
     }
 
     /// Evidence of this process.
-    pub(crate) fn young(&self, image: &PinnedImage) -> Option<Young> {
+    pub(crate) fn young(&self, image: &Subject) -> Option<Young> {
         let (gathered, evidence) = self.kept.get(image)?;
         Some(Young { evidence, age: gathered?.elapsed() })
     }
@@ -121,12 +123,12 @@ impl EvidenceStore {
     }
 
     /// Evidence of any age that is still held.
-    pub(crate) fn held(&self, image: &PinnedImage) -> Option<DecodedEvidence> {
+    pub(crate) fn held(&self, image: &Subject) -> Option<DecodedEvidence> {
         self.kept.get(image).map(|(_, evidence)| evidence)
     }
 
     /// Keeps evidence about an image that exists, and says whether it was kept: only where nothing went wrong.
-    pub(crate) fn keep(&self, image: PinnedImage, evidence: &DecodedEvidence, began: Instant) -> bool {
+    pub(crate) fn keep(&self, image: Subject, evidence: &DecodedEvidence, began: Instant) -> bool {
         let is_sound = is_sound(evidence);
         if is_sound {
             self.kept.insert(image, (Some(began), evidence.clone()));
@@ -135,7 +137,7 @@ impl EvidenceStore {
     }
 
     /// Holds evidence of an earlier process, which is not fresh.
-    pub(crate) fn hold(&self, image: PinnedImage, evidence: &DecodedEvidence) {
+    pub(crate) fn hold(&self, image: Subject, evidence: &DecodedEvidence) {
         if is_sound(evidence) {
             self.kept.entry(image).or_insert((None, evidence.clone()));
         }
@@ -148,15 +150,12 @@ impl EvidenceStore {
 
 /// Nothing is unknown, but for what was left out because it was not needed: while something is, evidence does not deny.
 fn is_sound(evidence: &DecodedEvidence) -> bool {
-    let is_known = evidence.causes().is_empty() || evidence.evidence().stopped_early();
+    let is_known = evidence.is_complete() || evidence.evidence().stopped_early();
     is_known && evidence.evidence().resolution.found().is_some()
 }
 
 fn weight(evidence: &DecodedEvidence) -> u32 {
-    let contents = evidence.evidence().items.values().map(|item| match item {
-        Retrieval::Content(content) => content.bytes().len(),
-        Retrieval::Rejected(_) | Retrieval::Unknown(_) => 0,
-    });
+    let contents = evidence.evidence().contents().map(|content| content.bytes().len());
     // Contents lie there as evidence, and once more for each signature that was decoded from them.
     let overhead = evidence.signatures().len().saturating_add(1).saturating_mul(ENTRY_OVERHEAD_BYTES);
     let bytes = contents.sum::<usize>().saturating_add(evidence.decoded_bytes()).saturating_add(overhead);

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hallmark_policy::evidence::{Cause, DecodedEvidence, Evidence, Observation};
+use hallmark_policy::evidence::{Cause, DecodedEvidence, Evidence, Observation, Scope};
 use hallmark_policy::image::{Digest, ImageReference, PinnedImage, Repository};
 use hallmark_policy::trust::TrustSnapshot;
-use hallmark_policy::verdict::{Question, Verdict, decide_without_evidence, evaluate};
+use hallmark_policy::verdict::{Question, Verdict, decide_without_evidence, evaluate, scope};
 use hallmark_policy::{Code, Outcome, Timestamp};
 use hallmark_registry::{Partition, Registry};
 
@@ -32,6 +32,16 @@ pub trait EvidenceSource: Send + Sync {
         image: &'a ImageReference,
         deadline: Instant,
         _enough: &'a (dyn Fn(&Evidence) -> bool + Send + Sync),
+    ) -> BoxFuture<'a, Evidence> {
+        self.gather(image, deadline)
+    }
+    /// Everything about an image that a scope asks for. A source that knows no relatives leaves them out; rules that
+    /// need them are then undetermined.
+    fn gather_within<'a>(
+        &'a self,
+        image: &'a ImageReference,
+        _scope: &'a Scope,
+        deadline: Instant,
     ) -> BoxFuture<'a, Evidence> {
         self.gather(image, deadline)
     }
@@ -60,6 +70,15 @@ impl EvidenceSource for Registry {
         Registry::gather_until(self, image, deadline, enough).boxed()
     }
 
+    fn gather_within<'a>(
+        &'a self,
+        image: &'a ImageReference,
+        scope: &'a Scope,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Evidence> {
+        Registry::gather_within(self, image, scope, deadline).boxed()
+    }
+
     fn partition(&self, repository: &Repository) -> Partition {
         Registry::partition(self, repository)
     }
@@ -67,6 +86,13 @@ impl EvidenceSource for Registry {
 
 /// The clock, handed in by `main`.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What evidence is about: one image, and how much of what is around it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Subject {
+    pub(crate) image: PinnedImage,
+    pub(crate) scope: Scope,
+}
 
 /// The one path from a question to a verdict. Cheap to clone; clones share their evidence.
 #[derive(Clone)]
@@ -80,7 +106,7 @@ struct Inner {
     store: EvidenceStore,
     /// Where evidence outlives the process.
     on_disk: Option<Arc<ContentStore>>,
-    gathering: Flights<(PinnedImage, Extent), DecodedEvidence>,
+    gathering: Flights<(Subject, Extent), DecodedEvidence>,
     resolving: Flights<ImageReference, Observation<Digest>>,
 }
 
@@ -143,7 +169,8 @@ impl Pipeline {
         named: Duration,
     ) -> Option<Verdict> {
         let store = &self.inner.store;
-        let Young { evidence, age } = store.young(&question.image.pin(digest))?;
+        let Young { evidence, age } =
+            store.young(&Subject { image: question.image.pin(digest), scope: scope(question, trust) })?;
         if !store.may_allow(age) && !store.may_deny(age) {
             return None;
         }
@@ -170,7 +197,7 @@ impl Pipeline {
         {
             return verdict;
         }
-        let image = asked.pin(digest);
+        let image = Subject { image: asked.pin(digest), scope: scope(question, trust) };
         let mut gathered = self.gather(&image, Extent::Enough, trust, question, deadline).await;
         let mut verdict = self.judge(trust, question, &image, &gathered);
         // Somebody else's question was answered by a part of what there is, and this one is not.
@@ -195,26 +222,26 @@ impl Pipeline {
         &self,
         trust: &TrustSnapshot,
         question: &Question,
-        image: &PinnedImage,
+        subject: &Subject,
         gathered: &DecodedEvidence,
     ) -> Verdict {
         let (inner, asked) = (&self.inner, &question.image);
         if asked.digest().is_none() && gathered.evidence().resolution == Observation::Absent {
             // The registry has just named this digest itself, so it contradicts itself: nothing is known.
             inner.store.forget_tag(asked);
-            let detail = format!("`{asked}` names `{}`, which is not there", image.digest);
+            let detail = format!("`{asked}` names `{}`, which is not there", subject.image.digest);
             let unknown = Observation::Unknown(Cause::new(Code::RegistryInconsistent, detail));
             return evaluate(question, trust, &self.unresolved(asked, unknown), None, (inner.clock)());
         }
-        let held = inner.store.held(image).map(|held| held.resolved_from(asked));
+        let held = inner.store.held(subject).map(|held| held.resolved_from(asked));
         evaluate(question, trust, &gathered.resolved_from(asked), held.as_ref(), (inner.clock)())
     }
 
     /// What an earlier process knew of an image. It is never fresh.
-    async fn held_on_disk(&self, image: &PinnedImage) -> Option<DecodedEvidence> {
+    async fn held_on_disk(&self, subject: &Subject) -> Option<DecodedEvidence> {
         let inner = &self.inner;
         let store = inner.on_disk.as_ref()?;
-        let evidence = store.find_evidence(inner.source.partition(&image.repository), image).await?;
+        let evidence = store.find_evidence(inner.source.partition(&subject.image.repository), subject).await?;
         let now = (inner.clock)();
         let age = now.duration_since(evidence.gathered_at);
         // A clock that was wrong then, or is now: nobody knows how old it is.
@@ -222,13 +249,14 @@ impl Pipeline {
             return None;
         }
         let held = DecodedEvidence::new(evidence);
-        inner.store.hold(image.clone(), &held);
+        inner.store.hold(subject.clone(), &held);
         Some(held)
     }
 
     /// Fresh evidence about one image, for recording and explaining.
     pub async fn evidence(&self, image: &ImageReference, deadline: Instant) -> Evidence {
-        self.inner.source.gather(image, deadline).await
+        let parent = image.tag().filter(|_| image.digest().is_some());
+        self.inner.source.gather_within(image, &Scope::everything(parent.cloned()), deadline).await
     }
 
     async fn resolve(&self, image: &ImageReference, deadline: Instant) -> Observation<Digest> {
@@ -261,27 +289,28 @@ impl Pipeline {
     /// Gathers evidence together with everybody who wants the same. What is enough is decided by the first of them.
     async fn gather(
         &self,
-        image: &PinnedImage,
+        subject: &Subject,
         extent: Extent,
         trust: &TrustSnapshot,
         question: &Question,
         deadline: Instant,
     ) -> DecodedEvidence {
+        let image = subject.image.clone();
         // Work goes on after the deadline, but none begins: one late request may name thousands of images.
         if Instant::now() >= deadline {
-            return self.unresolved(&image.clone().into(), Observation::Unknown(deadline_exceeded()));
+            return self.unresolved(&image.into(), Observation::Unknown(deadline_exceeded()));
         }
         let inner = Arc::clone(&self.inner);
-        let (about, trust, question) = (image.clone(), trust.clone(), question.clone());
+        let (about, trust, question) = (subject.clone(), trust.clone(), question.clone());
         let work = || async move { inner.gather(about, extent, &trust, &question).await };
-        let flight = self.inner.gathering.join(&(image.clone(), extent), work);
+        let flight = self.inner.gathering.join(&(subject.clone(), extent), work);
         match tokio::time::timeout_at(deadline.into(), flight).await {
             Ok(Some(evidence)) => evidence,
             Ok(None) => {
                 let cause = Cause::new(Code::RegistryUnavailable, "gathering the evidence failed");
-                self.unresolved(&image.clone().into(), Observation::Unknown(cause))
+                self.unresolved(&image.into(), Observation::Unknown(cause))
             }
-            Err(_) => self.unresolved(&image.clone().into(), Observation::Unknown(deadline_exceeded())),
+            Err(_) => self.unresolved(&image.into(), Observation::Unknown(deadline_exceeded())),
         }
     }
 
@@ -305,25 +334,30 @@ enum Extent {
 impl Inner {
     async fn gather(
         &self,
-        image: PinnedImage,
+        subject: Subject,
         extent: Extent,
         trust: &TrustSnapshot,
         question: &Question,
     ) -> DecodedEvidence {
         let began = tokio::time::Instant::now();
         let budget = Instant::now() + GATHERING_BUDGET;
-        let reference = ImageReference::from(image.clone());
+        let reference = ImageReference::from(subject.image.clone());
         let evidence = match extent {
+            // What is around an image is not gathered by halves.
+            _ if !subject.scope.is_image() => {
+                DecodedEvidence::new(self.source.gather_within(&reference, &subject.scope, budget).await)
+            }
             Extent::Everything => DecodedEvidence::new(self.source.gather(&reference, budget).await),
             Extent::Enough => self.gather_until_allowed(&reference, trust, question, budget).await,
         };
         if evidence.evidence().resolution == Observation::Absent {
             self.store.remember_absent(&reference, began);
         }
-        if self.store.keep(image.clone(), &evidence, began)
+        if self.store.keep(subject.clone(), &evidence, began)
             && let Some(store) = &self.on_disk
         {
-            store.keep_evidence(self.source.partition(&image.repository), &image, evidence.evidence());
+            let partition = self.source.partition(&subject.image.repository);
+            store.keep_evidence(partition, &subject, evidence.evidence());
         }
         evidence
     }

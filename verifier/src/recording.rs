@@ -68,11 +68,10 @@ pub fn write_recording(folder: &Path, evidence: &Evidence) -> Result<(), Recordi
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(RecordingError::NotEmpty { path: folder.to_owned() });
     }
-    for (digest, item) in &evidence.items {
-        if let Retrieval::Content(content) = item {
-            create_folder(&blobs.join(digest.algorithm()))?;
-            write(&blob_path(folder, digest), content.bytes())?;
-        }
+    for content in evidence.contents() {
+        let digest = content.digest();
+        create_folder(&blobs.join(digest.algorithm()))?;
+        write(&blob_path(folder, &digest), content.bytes())?;
     }
     write(&folder.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     write(&folder.join("index.json"), &index_of(evidence).encode())?;
@@ -148,6 +147,7 @@ mod tests {
             image: "r.example/app:1".parse().unwrap(),
             gathered_at: now,
             resolution: Observation::Found(Digest::of(b"image")),
+            relatives: hallmark_policy::evidence::Relatives::NONE,
             places: vec![
                 report(Place::ReferrersApi, Observation::Found(vec![content.digest()])),
                 report(Place::FallbackTag, Observation::Absent),

@@ -3,6 +3,7 @@
 //! Both follow from the bytes alone and never change, so decoded evidence can be kept and judged again and again,
 //! under another policy or at another time, without decoding or verifying anything twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Cause, Evidence, Place, Retrieval};
@@ -28,6 +29,8 @@ struct Inner {
     unlisted: usize,
     others: Vec<Digest>,
     causes: Vec<Cause>,
+    children: BTreeMap<Digest, DecodedEvidence>,
+    parent: Option<DecodedEvidence>,
 }
 
 /// One signature that was found, in one manifest.
@@ -49,7 +52,10 @@ impl DecodedEvidence {
         let causes = evidence.causes().cloned().collect();
         let image = evidence.image.clone();
         let (signatures, rejections, others) = (Vec::new(), Vec::new(), Vec::new());
-        let mut decoded = Inner { signatures, rejections, unlisted: 0, others, causes, evidence };
+        let relatives = &evidence.relatives;
+        let children = relatives.children.iter().map(|(digest, child)| (*digest, Self::new(child.clone()))).collect();
+        let parent = relatives.parent.as_ref().map(|parent| Self::new(parent.as_ref().clone()));
+        let mut decoded = Inner { signatures, rejections, unlisted: 0, others, causes, children, parent, evidence };
         let mut repetitions = Repetitions::default();
         for (artifact, places) in decoded.evidence.listed() {
             decoded.decode_listed(artifact, &places, &mut repetitions);
@@ -101,7 +107,29 @@ impl DecodedEvidence {
     /// Bytes that the signatures hold in memory, beside the evidence that they were decoded from.
     #[must_use]
     pub fn decoded_bytes(&self) -> usize {
-        self.inner.signatures.iter().map(|found| found.signature.bytes()).sum()
+        let own: usize = self.inner.signatures.iter().map(|found| found.signature.bytes()).sum();
+        let relatives: usize = self.inner.children.values().chain(self.parent()).map(Self::decoded_bytes).sum();
+        own.saturating_add(relatives)
+    }
+
+    /// Evidence about the children of an index that were looked at.
+    #[must_use]
+    pub fn children(&self) -> &BTreeMap<Digest, Self> {
+        &self.inner.children
+    }
+
+    /// Evidence about what the tag names by which a digest was asked for.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Self> {
+        self.inner.parent.as_ref()
+    }
+
+    /// Whether nothing is unknown, about the image and about the relatives that were looked at.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.causes().is_empty()
+            && self.inner.children.values().chain(self.parent()).all(Self::is_complete)
+            && self.inner.evidence.relatives.causes().is_empty()
     }
 
     /// Listed manifests that are no signatures: SBOMs and the like.
@@ -110,7 +138,7 @@ impl DecodedEvidence {
         &self.inner.others
     }
 
-    /// Everything that is unknown. While this is not empty, "unsigned" is not known either.
+    /// Everything that is unknown about the image itself. While this is not empty, "unsigned" is not known either.
     #[must_use]
     pub fn causes(&self) -> &[Cause] {
         &self.inner.causes

@@ -6,6 +6,8 @@
 
 mod decoded;
 mod record;
+mod relatives;
+mod scope;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +19,8 @@ use crate::reason::Code;
 
 pub use decoded::{DecodedEvidence, FoundSignature};
 pub use record::{Record, RecordError, RecordedItem};
+pub use relatives::{Listing, Relatives};
+pub use scope::Scope;
 
 /// What one question to the outside came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,29 +178,49 @@ pub struct Evidence {
     pub places: Vec<PlaceReport>,
     /// Manifests and blobs by digest: every listed manifest, and every blob of them that may be a signature.
     pub items: BTreeMap<Digest, Retrieval>,
+    /// The images around it, as far as they were looked at.
+    pub relatives: Relatives,
 }
 
 impl Evidence {
     /// Evidence that nothing could be learned, for one reason.
     #[must_use]
     pub fn unknown(image: ImageReference, gathered_at: Timestamp, cause: Cause) -> Self {
-        Self { image, gathered_at, resolution: Observation::Unknown(cause), places: Vec::new(), items: BTreeMap::new() }
+        Self {
+            image,
+            gathered_at,
+            resolution: Observation::Unknown(cause),
+            places: Vec::new(),
+            items: BTreeMap::new(),
+            relatives: Relatives::NONE,
+        }
     }
 
     /// Whether every place and every item has a definite answer, so that asking again is not needed for certainty.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.causes().next().is_none()
+        self.causes().next().is_none() && self.relatives.causes().is_empty()
     }
 
     /// Whether all that is unknown was left out because what was found before was enough for whoever asked. It may
     /// allow an image for others too, and denies none.
     #[must_use]
     pub fn stopped_early(&self) -> bool {
-        !self.is_complete() && self.causes().all(|cause| cause.code() == Code::NotFetched)
+        let mut causes = self.causes().peekable();
+        let is_any = causes.peek().is_some();
+        is_any && causes.all(|cause| cause.code() == Code::NotFetched) && self.relatives.causes().is_empty()
     }
 
-    /// Everything that is unknown.
+    /// Every content that it rests on, that of its relatives included.
+    pub fn contents(&self) -> impl Iterator<Item = &Content> {
+        let own = self.items.values().filter_map(|item| match item {
+            Retrieval::Content(content) => Some(content),
+            Retrieval::Rejected(_) | Retrieval::Unknown(_) => None,
+        });
+        own.chain(self.relatives.contents())
+    }
+
+    /// Everything that is unknown about the image itself.
     pub fn causes(&self) -> impl Iterator<Item = &Cause> {
         let items = self.items.values().filter_map(|item| match item {
             Retrieval::Unknown(cause) => Some(cause),

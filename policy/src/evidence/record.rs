@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Evidence, Fault, Observation, PlaceReport, Retrieval};
+use super::{Cause, Evidence, Fault, Observation, PlaceReport, Relatives, Retrieval};
 use crate::image::{Content, Digest};
 
 /// The recorded form of evidence: `evidence.json`. The contents lie beside it, in an OCI layout.
@@ -24,6 +24,23 @@ pub struct Record {
     pub places: Vec<PlaceReport>,
     /// What became of each item.
     pub items: BTreeMap<Digest, RecordedItem>,
+    /// What became of the image's own bytes, where they were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<RecordedItem>,
+    /// The children of the index that were looked at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub children: BTreeMap<Digest, Record>,
+    /// There are more children than were looked at.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub children_truncated: bool,
+    /// What the tag names by which a digest was asked for, where that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Box<Record>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What `evidence.json` says of one item.
@@ -68,11 +85,8 @@ impl Record {
     /// The recorded form of some evidence; the contents are [`Evidence::items`].
     #[must_use]
     pub fn of(evidence: &Evidence) -> Self {
-        let item = |item: &Retrieval| match item {
-            Retrieval::Content(_) => RecordedItem::Content,
-            Retrieval::Rejected(fault) => RecordedItem::Rejected(fault.clone()),
-            Retrieval::Unknown(cause) => RecordedItem::Unknown(cause.clone()),
-        };
+        let item = RecordedItem::of;
+        let relatives = &evidence.relatives;
         Self {
             version: Self::VERSION.to_owned(),
             image: evidence.image.to_string(),
@@ -80,6 +94,10 @@ impl Record {
             resolution: evidence.resolution.clone(),
             places: evidence.places.clone(),
             items: evidence.items.iter().map(|(digest, retrieval)| (*digest, item(retrieval))).collect(),
+            manifest: relatives.manifest.as_ref().map(item),
+            children: relatives.children.iter().map(|(digest, child)| (*digest, Self::of(child))).collect(),
+            children_truncated: relatives.truncated,
+            parent: relatives.parent.as_ref().map(|parent| Box::new(Self::of(parent))),
         }
     }
 
@@ -88,27 +106,58 @@ impl Record {
     /// # Errors
     /// [`RecordError`] when a content is missing or altered, or the recording is not one.
     pub fn restore(self, mut content: impl FnMut(&Digest) -> Option<Vec<u8>>) -> Result<Evidence, RecordError> {
+        self.restore_from(&mut content)
+    }
+
+    fn restore_from(self, content: &mut dyn FnMut(&Digest) -> Option<Vec<u8>>) -> Result<Evidence, RecordError> {
         if self.version != Self::VERSION {
             return Err(RecordError::Version { found: self.version });
         }
         let mut items = BTreeMap::new();
         for (digest, item) in self.items {
-            let retrieval = match item {
-                RecordedItem::Content => {
-                    let bytes = content(&digest).ok_or(RecordError::ContentMissing { digest })?;
-                    Retrieval::Content(Content::check(digest, bytes)?)
-                }
-                RecordedItem::Rejected(fault) => Retrieval::Rejected(fault),
-                RecordedItem::Unknown(cause) => Retrieval::Unknown(cause),
-            };
-            items.insert(digest, retrieval);
+            items.insert(digest, item.restore(digest, content)?);
         }
+        let manifest = match (self.manifest, &self.resolution) {
+            (Some(item), Observation::Found(digest)) => Some(item.restore(*digest, content)?),
+            _ => None,
+        };
+        let mut children = BTreeMap::new();
+        for (digest, child) in self.children {
+            children.insert(digest, child.restore_from(content)?);
+        }
+        let parent = self.parent.map(|parent| parent.restore_from(content)).transpose()?.map(Box::new);
         Ok(Evidence {
             image: self.image.parse()?,
             gathered_at: self.gathered_at,
             resolution: self.resolution,
             places: self.places,
             items,
+            relatives: Relatives { manifest, children, truncated: self.children_truncated, parent },
+        })
+    }
+}
+
+impl RecordedItem {
+    fn of(item: &Retrieval) -> Self {
+        match item {
+            Retrieval::Content(_) => Self::Content,
+            Retrieval::Rejected(fault) => Self::Rejected(fault.clone()),
+            Retrieval::Unknown(cause) => Self::Unknown(cause.clone()),
+        }
+    }
+
+    fn restore(
+        self,
+        digest: Digest,
+        content: &mut dyn FnMut(&Digest) -> Option<Vec<u8>>,
+    ) -> Result<Retrieval, RecordError> {
+        Ok(match self {
+            Self::Content => {
+                let bytes = content(&digest).ok_or(RecordError::ContentMissing { digest })?;
+                Retrieval::Content(Content::check(digest, bytes)?)
+            }
+            Self::Rejected(fault) => Retrieval::Rejected(fault),
+            Self::Unknown(cause) => Retrieval::Unknown(cause),
         })
     }
 }

@@ -22,8 +22,8 @@ pub use document::{Placed, PolicyDocument};
 pub use lint::{Lint, LintCode, lint};
 pub use mirror::{Mirrors, RepositoryPrefix};
 pub use policy::{
-    AuthorityIndex, DefaultDecision, Exception, Mode, OnUndetermined, ReferenceBinding, Requirement, Rule, TagPolicy,
-    TrustPolicy, WAIVABLE,
+    AuthorityIndex, DefaultDecision, Exception, Mode, OnUndetermined, ReferenceBinding, Requirement, Rule,
+    SignedParent, TagPolicy, TrustPolicy, WAIVABLE,
 };
 pub use problem::{PolicyError, PolicyErrors, Position, Problem};
 pub use read::Document;

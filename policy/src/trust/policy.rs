@@ -12,7 +12,7 @@ use super::problem::{PolicyErrors, Position};
 use super::read::Document;
 use super::root::{Authority, KeyWindow, TimestampAuthority, TrustedKey};
 use super::scope::{ImagePattern, NamespacePattern};
-use crate::image::{Digest, PinnedImage, Repository};
+use crate::image::{Digest, PinnedImage, Platforms, Repository};
 use crate::reason::Code;
 use crate::verify::{KeyId, PublicKey};
 
@@ -62,6 +62,10 @@ pub struct Rule {
     pub require: Requirement,
     /// Whether the name inside what was signed must be the name that was asked for.
     pub reference: ReferenceBinding,
+    /// Which manifests of an image must be covered.
+    pub platforms: Platforms,
+    /// Whether a covered index covers its children.
+    pub signed_parent: SignedParent,
     /// Whether an image may be asked for by tag.
     pub tags: TagPolicy,
     /// What to do when the evidence could not be gathered.
@@ -134,6 +138,15 @@ impl ReferenceBinding {
     }
 }
 
+/// Whether an index that is covered covers its children, which it names by their digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignedParent {
+    /// It does.
+    Accept,
+    /// It does not: each manifest must be covered itself.
+    Ignore,
+}
+
 /// Whether an image may be asked for by tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TagPolicy {
@@ -186,6 +199,7 @@ pub struct Exception {
 pub const WAIVABLE: &[Code] = &[
     Code::KeyExpired,
     Code::KeyNotYetValid,
+    Code::PlatformNotCovered,
     Code::ReferenceMissing,
     Code::SignatureExpired,
     Code::ThresholdNotMet,
@@ -250,6 +264,8 @@ impl TrustPolicy {
             mode: Mode::Enforce,
             require: Requirement::Authority(AuthorityIndex(0)),
             reference: ReferenceBinding::Any,
+            platforms: Platforms::Requested,
+            signed_parent: SignedParent::Ignore,
             tags: TagPolicy::Resolve,
             on_undetermined: OnUndetermined::Deny,
             position: Position::default(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Question;
 use crate::evidence::{DecodedEvidence, FoundSignature};
-use crate::image::Digest;
+use crate::image::{Digest, Tag};
 use crate::limits;
 use crate::reason::Code;
 use crate::trust::{Applicable, AuthorityIndex, TrustedKey};
@@ -27,36 +27,54 @@ pub(super) struct Assessment {
     pub(super) rejections: Vec<Rejection>,
 }
 
+/// What is left of the bounds on work for one image under one rule, its relatives included.
+#[derive(Debug)]
+pub(super) struct Budget {
+    checks: usize,
+    times: usize,
+}
+
+impl Budget {
+    pub(super) fn for_one_image() -> Self {
+        Self { checks: limits::MAX_SIGNATURE_CHECKS, times: limits::MAX_TIMESTAMP_CHECKS }
+    }
+}
+
+/// The manifest that signatures must be about, and the tag that names it.
+pub(super) struct Subject<'a> {
+    pub(super) digest: Digest,
+    pub(super) tag: Option<&'a Tag>,
+}
+
 /// Holds every signature against the rule's authorities. One signature speaks for one authority.
 pub(super) fn assess(
     question: &Question,
     rule: &Applicable<'_>,
     evidence: &DecodedEvidence,
-    digest: Digest,
+    subject: &Subject<'_>,
     now: Timestamp,
+    budget: &mut Budget,
 ) -> Assessment {
     let expectation = Expectation {
-        digest,
+        digest: subject.digest,
         names: rule.policy.names_of(question.image.repository()),
-        tag: question.image.tag().filter(|_| question.image.digest().is_none()),
+        tag: subject.tag,
         reference: rule.rule.reference,
         annotations: &question.annotations,
     };
     let asked = rule.rule.require.authorities();
     let mut assessment = Assessment { rejections: evidence.rejections().to_vec(), ..Assessment::default() };
-    let mut checks_left = limits::MAX_SIGNATURE_CHECKS;
-    let mut times_left = limits::MAX_TIMESTAMP_CHECKS;
     // Signatures that name a trusted key cost one check each; they go first, so that others cannot use up the budget.
     let names_trusted_key =
         |found: &&FoundSignature| found.signature.key_hint().is_some_and(|hint| rule.policy.key(&hint).is_some());
     let (hinted, others): (Vec<_>, Vec<_>) = evidence.signatures().iter().partition(names_trusted_key);
     for found in hinted.into_iter().chain(others) {
-        match speaker(rule, &asked, found, &mut checks_left) {
+        match speaker(rule, &asked, found, &mut budget.checks) {
             Ok(speaker) => {
                 let known = rule.policy.authority(speaker.authority);
                 let (name, required) = known.map_or(("", 0), |known| (known.name.as_str(), known.timestamps));
                 let authorities = &rule.policy.timestamp_authorities;
-                let time = trusted_time(&found.signature, authorities, required, &found.memo, now, &mut times_left);
+                let time = trusted_time(&found.signature, authorities, required, &found.memo, now, &mut budget.times);
                 let window = &speaker.key.window;
                 match judge(found.artifact, name, &speaker.facts, window, &time, &expectation, now) {
                     Ok(signature) => assessment.verified.entry(speaker.authority).or_default().push(signature),

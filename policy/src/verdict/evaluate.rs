@@ -2,16 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::assess::{Assessment, assess};
+use super::assess::Budget;
+use super::coverage::Judging;
 use super::{Decision, Grounds, PolicyName, Proof, Question, Reason, RuleVerdict, Verdict};
 use crate::evidence::{DecodedEvidence, Observation};
 use crate::image::{Digest, PinnedImage};
 use crate::reason::Code;
 use crate::trust::{Applicable, Exception, Mode, OnUndetermined, Selection, TagPolicy, TrustPolicy, TrustSnapshot};
-use crate::verify::{Rejection, VerifiedSignature};
-
-/// Most causes that one undetermined decision lists.
-const MAX_CAUSES: usize = 8;
+use crate::verify::Rejection;
 
 /// The verdict, when names alone decide it: no rule covers the image, or the rule takes digests only.
 ///
@@ -112,22 +110,13 @@ fn decide_by(
     };
     let image = question.image.pin(digest);
     *pinned = Some(image.clone());
-    let assessment = assess(question, rule, evidence, digest, now);
-    for rejection in &assessment.rejections {
-        if !rejected.contains(rejection) {
-            rejected.push(rejection.clone());
-        }
-    }
-    if let Some(signatures) = proof_of(rule, &assessment) {
-        return Decision::Allow(Proof { grounds: Grounds::Signatures(signatures), held_since: None });
-    }
-    if let Some(causes) = open_questions(evidence) {
-        return Decision::Undetermined(causes);
-    }
-    let reasons = super::denial::reasons(rule, &assessment, &image, evidence);
-    match rule.policy.exception(&image).and_then(|exception| excepted(exception, &reasons, now)) {
-        Some(grounds) => Decision::Allow(Proof { grounds, held_since: None }),
-        None => Decision::Deny(reasons),
+    let mut judging = Judging { question, rule, now, budget: Budget::for_one_image(), rejected };
+    match judging.coverage(&image, evidence) {
+        Decision::Deny(reasons) => match rule.policy.exception(&image).and_then(|e| excepted(e, &reasons, now)) {
+            Some(grounds) => Decision::Allow(Proof { grounds, held_since: None }),
+            None => Decision::Deny(reasons),
+        },
+        decision => decision,
     }
 }
 
@@ -149,28 +138,6 @@ fn image_of(question: &Question, evidence: &DecodedEvidence) -> Observation<Dige
         }
         (resolution, _) => resolution.clone(),
     }
-}
-
-/// The signatures that meet the rule's requirement, one an authority; `None` when it is not met.
-fn proof_of(rule: &Applicable<'_>, assessment: &Assessment) -> Option<Vec<VerifiedSignature>> {
-    let signed = |authority| assessment.verified.contains_key(&authority);
-    if !rule.rule.require.is_met_by(&signed) {
-        return None;
-    }
-    let signatures: Vec<_> = assessment.verified.values().filter_map(|of_one| of_one.first().cloned()).collect();
-    // A requirement is never met by nobody (the loader refuses empty ones); were it to be, that is not a proof.
-    (!signatures.is_empty()).then_some(signatures)
-}
-
-fn open_questions(evidence: &DecodedEvidence) -> Option<Vec<Reason>> {
-    let mut reasons: Vec<Reason> = Vec::new();
-    for cause in evidence.causes() {
-        let reason = Reason::new(cause.code(), cause.detail());
-        if reasons.len() < MAX_CAUSES && !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-    }
-    (!reasons.is_empty()).then_some(reasons)
 }
 
 /// An exception holds until it expires, and only when it waives everything that is wrong.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::assess::{Assessment, assess};
+use super::assess::{Assessment, Budget, Subject, assess};
 use super::{Question, RuleVerdict, Verdict, evaluate};
 use crate::evidence::{DecodedEvidence, PlaceReport};
 use crate::trust::{Requirement, Rule, Selection, TrustPolicy, TrustSnapshot};
@@ -44,7 +44,11 @@ pub fn explain(question: &Question, trust: &TrustSnapshot, evidence: &DecodedEvi
     if let Selection::Rules(rules) = trust.select(&question.image, question.namespace.as_deref()) {
         for rule in rules {
             let assessment = match evidence.evidence().resolution.found() {
-                Some(digest) => assess(question, &rule, evidence, *digest, now),
+                Some(digest) => {
+                    let tag = question.image.tag().filter(|_| question.image.digest().is_none());
+                    let subject = Subject { digest: *digest, tag };
+                    assess(question, &rule, evidence, &subject, now, &mut Budget::for_one_image())
+                }
                 None => Assessment::default(),
             };
             let is_this = |of: &&RuleVerdict| of.policy() == rule.policy.name && of.rule() == Some(&rule.rule.name);

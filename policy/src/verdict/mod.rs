@@ -1,6 +1,7 @@
 //! The verdict: a total, pure function of policy, trust, evidence, question and time.
 
 mod assess;
+mod coverage;
 mod denial;
 mod evaluate;
 mod exit;
@@ -15,6 +16,7 @@ use crate::reason::{Code, Outcome};
 use crate::trust::Mode;
 use crate::verify::{Rejection, VerifiedSignature};
 
+pub use coverage::scope;
 pub use evaluate::{decide_without_evidence, evaluate};
 pub use exit::{exit_code, worst};
 pub use explanation::{Attempt, Explanation, explain};

@@ -63,6 +63,7 @@ impl Expectation<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedSignature {
     artifact: Digest,
+    subject: Digest,
     format: Format,
     key: KeyId,
     authority: String,
@@ -78,6 +79,12 @@ impl VerifiedSignature {
     #[must_use]
     pub fn artifact(&self) -> Digest {
         self.artifact
+    }
+
+    /// The manifest or index that it is about.
+    #[must_use]
+    pub fn subject(&self) -> Digest {
+        self.subject
     }
 
     /// Its format.
@@ -172,6 +179,7 @@ pub fn judge(
     }
     Ok(VerifiedSignature {
         artifact,
+        subject: expectation.digest,
         format: facts.format(),
         key: facts.key(),
         authority: authority.to_owned(),

@@ -15,6 +15,7 @@ pub use authenticate::{Authenticated, AuthenticationMemo, authenticate};
 pub use judge::{Expectation, VerifiedSignature, judge};
 pub use key::{KeyError, KeyId, PublicKey};
 pub use rejection::Rejection;
+pub(crate) use rejection::quoted;
 pub(crate) use timestamp::verify_timestamp;
 pub use timestamp::{CertificateChain, ChainError, TimeEvidence, VerifiedTime, check_timestamp_answer, trusted_time};
 

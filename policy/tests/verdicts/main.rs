@@ -11,6 +11,8 @@ mod laws;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod platforms;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod support;

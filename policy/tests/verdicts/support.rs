@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hallmark_policy::Timestamp;
-use hallmark_policy::evidence::{Cause, DecodedEvidence, Evidence, Observation, Place, PlaceReport, Retrieval};
+use hallmark_policy::evidence::{
+    Cause, DecodedEvidence, Evidence, Observation, Place, PlaceReport, Relatives, Retrieval,
+};
 use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, Manifest, media_type};
 use hallmark_policy::signature::{EncodedSignature, Format, Statement};
 use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
@@ -115,6 +117,7 @@ impl Attached {
                 resolution: Observation::Found(subject()),
                 places: Place::ALL.into_iter().map(report).collect(),
                 items: BTreeMap::new(),
+                relatives: Relatives::NONE,
             },
         }
     }

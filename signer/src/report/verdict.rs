@@ -1,5 +1,6 @@
 //! Verdicts: the same shape as the service's `POST /v1/verdicts`, with a version.
 
+use hallmark_policy::image::Digest;
 use hallmark_policy::verdict::{Grounds, RuleVerdict, Verdict};
 use hallmark_policy::verify::{Rejection, VerifiedSignature, VerifiedTime};
 use hallmark_policy::{Outcome, Timestamp};
@@ -60,6 +61,9 @@ pub(super) struct ProofReport {
     format: &'static str,
     key_id: String,
     artifact: String,
+    /// The manifest that it is about, where it is another than the pinned one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
@@ -142,7 +146,11 @@ impl ImageVerdict {
             admit: verdict.admit(),
             rule: deciding.map(rule_name),
             mode: deciding.map(|rule| rule.mode().as_str()),
-            proof: verdict.proof().into_iter().map(ProofReport::new).collect(),
+            proof: verdict
+                .proof()
+                .into_iter()
+                .map(|signature| ProofReport::about(signature, verdict.pinned().map(|pinned| pinned.digest)))
+                .collect(),
             exception: grounds.and_then(|proof| ExceptionReport::new(proof.grounds())),
             held_since: grounds.and_then(hallmark_policy::verdict::Proof::held_since),
             reasons: verdict
@@ -226,8 +234,15 @@ impl ImageVerdict {
 }
 
 impl ProofReport {
+    /// A signature with the manifest that it is about, unless that is `pinned`.
+    pub(super) fn about(signature: &VerifiedSignature, pinned: Option<Digest>) -> Self {
+        let subject = (pinned != Some(signature.subject())).then(|| signature.subject().to_string());
+        Self { subject, ..Self::new(signature) }
+    }
+
     pub(super) fn new(signature: &VerifiedSignature) -> Self {
         Self {
+            subject: None,
             authority: signature.authority().to_owned(),
             format: signature.format().as_str(),
             key_id: signature.key().to_string(),
@@ -249,7 +264,8 @@ impl ProofReport {
         let time = self.signed_at.map(|time| format!(", seen at {time} by {}", self.timestamped_by.join(", ")));
         let expires = self.expires.map(|expires| format!(", until {expires}"));
         let (time, expires) = (time.unwrap_or_default(), expires.unwrap_or_default());
-        format!("by {authority}key {} ({}){annotations}{time}{expires}", self.key_id, self.format)
+        let subject = self.subject.as_ref().map(|subject| format!(" for {subject}")).unwrap_or_default();
+        format!("by {authority}key {} ({}){subject}{annotations}{time}{expires}", self.key_id, self.format)
     }
 
     pub(super) fn artifact(&self) -> &str {

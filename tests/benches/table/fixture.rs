@@ -104,6 +104,7 @@ pub(crate) fn signed(key: &Key, format: Format) -> Evidence {
     Evidence {
         gathered_at: now(),
         resolution: Observation::Found(digest),
+        relatives: hallmark_policy::evidence::Relatives::NONE,
         places: Place::ALL.into_iter().map(report).collect(),
         items: contents.clone().into_iter().map(|content| (content.digest(), Retrieval::Content(content))).collect(),
         image,

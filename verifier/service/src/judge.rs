@@ -19,7 +19,7 @@ impl From<&core::Verdict> for ImageVerdict {
             rule: deciding.and_then(rule_name),
             rules: if several { verdict.rules().iter().map(RuleVerdict::from).collect() } else { Vec::new() },
             mode: deciding.map(|rule| rule.mode().into()),
-            proof: verdict.proof().into_iter().map(Proof::from).collect(),
+            proof: verdict.proof().into_iter().map(|signature| Proof::of(signature, verdict)).collect(),
             exception: grounds().find_map(|proof| exception(proof.grounds())),
             held_since: grounds().find_map(core::Proof::held_since),
             reasons: verdict.reasons().into_iter().map(Reason::from).collect(),
@@ -60,9 +60,11 @@ impl From<trust::Mode> for Mode {
     }
 }
 
-impl From<&VerifiedSignature> for Proof {
-    fn from(signature: &VerifiedSignature) -> Self {
+impl Proof {
+    fn of(signature: &VerifiedSignature, verdict: &core::Verdict) -> Self {
+        let is_pinned = verdict.pinned().is_some_and(|pinned| pinned.digest == signature.subject());
         Self {
+            subject: (!is_pinned).then(|| signature.subject().to_string()),
             authority: signature.authority().to_owned(),
             format: signature.format().as_str().to_owned(),
             key_id: Some(signature.key().to_string()),

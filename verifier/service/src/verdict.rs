@@ -93,6 +93,10 @@ pub struct Proof {
     /// The key that signed: SHA-256 of its SubjectPublicKeyInfo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
+    /// The manifest that the signature is about, where it is another than the pinned one: a child of the index, or the
+    /// index that lists the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The digest of the manifest that carries the signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,

@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use hallmark_policy::evidence::{Evidence, Record, Retrieval};
-use hallmark_policy::image::{Content, Digest, PinnedImage};
+use hallmark_policy::evidence::{Evidence, Record};
+use hallmark_policy::image::{Content, Digest};
 use hallmark_registry::{ContentCache, Partition};
 use moka::sync::Cache;
+
+use crate::pipeline::Subject;
 
 use disk::Disk;
 pub use disk::DiskCounts;
@@ -91,12 +93,10 @@ impl ContentStore {
     }
 
     /// Keeps complete evidence on disk, with everything that it rests on.
-    pub(crate) fn keep_evidence(&self, partition: Partition, image: &PinnedImage, evidence: &Evidence) {
+    pub(crate) fn keep_evidence(&self, partition: Partition, image: &Subject, evidence: &Evidence) {
         let Some(disk) = &self.disk else { return };
-        for item in evidence.items.values() {
-            if let Retrieval::Content(content) = item {
-                disk.write(self.content_name(partition, content.digest()), content.bytes().to_vec());
-            }
+        for content in evidence.contents() {
+            disk.write(self.content_name(partition, content.digest()), content.bytes().to_vec());
         }
         let name = self.evidence_name(partition, image);
         // A record that cannot be written as JSON would be a bug, and is not kept.
@@ -107,14 +107,14 @@ impl ContentStore {
 
     /// The last complete evidence about an image that is on disk. Every content has its digest, and the record is the
     /// one that was written for this image and partition; how old it is, it says itself.
-    pub(crate) async fn find_evidence(&self, partition: Partition, image: &PinnedImage) -> Option<Evidence> {
+    pub(crate) async fn find_evidence(&self, partition: Partition, image: &Subject) -> Option<Evidence> {
         let disk = Arc::clone(self.disk.as_ref()?);
         let name = self.evidence_name(partition, image);
         if !disk.has(&name) {
             return None;
         }
         let salt = self.salt;
-        let image = image.clone();
+        let image = image.image.clone();
         let restore = move || {
             let bytes = disk.read(&name)?;
             let evidence = restore(&disk, &salt, partition, name, &bytes).filter(|evidence| {
@@ -132,8 +132,14 @@ impl ContentStore {
         content_name(&self.salt, partition, digest)
     }
 
-    fn evidence_name(&self, partition: Partition, image: &PinnedImage) -> Digest {
-        name(&self.salt, &[EVIDENCE, partition.name().as_bytes(), image.to_string().as_bytes()])
+    fn evidence_name(&self, partition: Partition, image: &Subject) -> Digest {
+        let about = image.image.to_string();
+        // What was gathered about the image alone has the name that it always had.
+        let scope = if image.scope.is_image() { String::new() } else { format!("{:?}", image.scope) };
+        let partition = partition.name();
+        let mut parts = vec![EVIDENCE, partition.as_bytes(), about.as_bytes()];
+        parts.extend((!scope.is_empty()).then_some(scope.as_bytes()));
+        name(&self.salt, &parts)
     }
 
     fn check(&self, name: Digest, text: &[u8]) -> String {

@@ -91,6 +91,7 @@ impl Source {
             found = Observation::Found(listed);
         }
         Evidence {
+            relatives: hallmark_policy::evidence::Relatives::NONE,
             image: image.clone(),
             gathered_at: now(),
             resolution: if is_missing { Observation::Absent } else { Observation::Found(digest) },

@@ -6,12 +6,16 @@ use std::num::NonZeroUsize;
 use jiff::SignedDuration;
 
 use super::Checks;
+use crate::image::{PlatformName, Platforms};
 use crate::limits;
 use crate::trust::document::{
-    ModeWord, OnUndeterminedEntry, Placed, ReferenceWord, RequirementEntry, RuleEntry, Spec, TagsWord, ThresholdEntry,
+    ModeWord, OnUndeterminedEntry, Placed, PlatformsEntry, ReferenceWord, RequirementEntry, RuleEntry, Spec, TagsWord,
+    ThresholdEntry,
 };
 use crate::trust::index;
-use crate::trust::policy::{AuthorityIndex, Mode, OnUndetermined, ReferenceBinding, Requirement, Rule, TagPolicy};
+use crate::trust::policy::{
+    AuthorityIndex, Mode, OnUndetermined, ReferenceBinding, Requirement, Rule, SignedParent, TagPolicy,
+};
 use crate::trust::problem::{Position, Problem, nearest, quoted};
 use crate::trust::scope::{ImagePattern, NamespacePattern, PatternError};
 
@@ -70,6 +74,7 @@ fn compile_rule(entry: &Placed<RuleEntry>, path: &str, names: &Names<'_>, checks
         namespaces.map(|list| patterns(list, &format!("{path}.namespaces"), NamespacePattern::parse, checks));
     let mut reader = RequirementReader { names, checks, elements: 0 };
     let require = reader.read(&rule.require.value, rule.require.position, &format!("{path}.require"), 1);
+    let platforms = platforms(rule.platforms.as_ref(), &format!("{path}.platforms"), checks);
     let on_undetermined = on_undetermined(rule.on_undetermined.as_ref(), &format!("{path}.onUndetermined"), checks);
     Some(Rule {
         name: rule.name.value.clone(),
@@ -89,6 +94,11 @@ fn compile_rule(entry: &Placed<RuleEntry>, path: &str, names: &Names<'_>, checks
             Some(ReferenceWord::Repository) => ReferenceBinding::Repository,
             Some(ReferenceWord::Any) | None => ReferenceBinding::Any,
         },
+        platforms: platforms?,
+        signed_parent: match is_true(rule.allow_signed_parent.as_ref(), &format!("{path}.allowSignedParent"), checks)? {
+            true => SignedParent::Accept,
+            false => SignedParent::Ignore,
+        },
         tags: match rule.tags.as_ref().map(|word| word.value) {
             Some(TagsWord::Deny) => TagPolicy::Deny,
             Some(TagsWord::Resolve) | None => TagPolicy::Resolve,
@@ -99,14 +109,6 @@ fn compile_rule(entry: &Placed<RuleEntry>, path: &str, names: &Names<'_>, checks
 }
 
 fn refuse_unsupported(rule: &RuleEntry, path: &str, checks: &mut Checks<'_>) {
-    if let Some(platforms) = &rule.platforms
-        && platforms.value.text.as_deref() != Some("requested")
-    {
-        let message = "this value of `platforms` is not supported in this version";
-        let hint =
-            "write `platforms: requested`, or leave it out: the manifest or index that is asked for must be signed";
-        checks.refuse(platforms.position, format!("{path}.platforms"), Problem::NotSupported, message, hint);
-    }
     if let Some(attestations) = &rule.attestations
         && let Some(first) = attestations.value.first()
     {
@@ -114,6 +116,64 @@ fn refuse_unsupported(rule: &RuleEntry, path: &str, checks: &mut Checks<'_>) {
         let hint = "leave them out: a condition that is not checked must not look as if it were";
         checks.refuse(first.position, format!("{path}.attestations"), Problem::NotSupported, message, hint);
     }
+}
+
+/// A switch that is off unless it is written as a plain `true`: readers of YAML differ about `yes`, `on` and quotes.
+fn is_true(entry: Option<&Placed<bool>>, path: &str, checks: &mut Checks<'_>) -> Option<bool> {
+    let Some(entry) = entry else { return Some(false) };
+    if checks.scalar_at(entry.position).is_some_and(|written| written != entry.value.to_string()) {
+        let message = "this is not written as a plain `true` or `false`";
+        checks.refuse(entry.position, path, Problem::InvalidValue, message, "write `true` or `false`, without quotes");
+        return None;
+    }
+    Some(entry.value)
+}
+
+/// Most platforms that one rule may list; there are about 50.
+const MAX_PLATFORMS: usize = 64;
+
+fn platforms(entry: Option<&Placed<PlatformsEntry>>, path: &str, checks: &mut Checks<'_>) -> Option<Platforms> {
+    let Some(entry) = entry else { return Some(Platforms::Requested) };
+    let hint = "write `requested`, `every-child`, or a list such as `[linux/amd64, linux/arm64]`";
+    let list = match &entry.value {
+        PlatformsEntry::Word(word) => {
+            return match word.as_str() {
+                "requested" => Some(Platforms::Requested),
+                "every-child" => Some(Platforms::EveryChild),
+                other => {
+                    let message = format!("`{}` says no platforms", quoted(other));
+                    checks.refuse(entry.position, path, Problem::InvalidValue, message, hint);
+                    None
+                }
+            };
+        }
+        PlatformsEntry::List(list) => list,
+    };
+    if list.is_empty() {
+        let message = "this list is empty, so no image would have to be covered";
+        checks.refuse(entry.position, path, Problem::Empty, message, hint);
+        return None;
+    }
+    if let Some(beyond) = list.get(MAX_PLATFORMS) {
+        let message = format!("there are more than {MAX_PLATFORMS} platforms");
+        checks.refuse(beyond.position, path, Problem::LimitExceeded, message, "write `every-child`");
+        return None;
+    }
+    let mut found: Vec<PlatformName> = Vec::with_capacity(list.len());
+    for (index, text) in list.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        match text.value.parse::<PlatformName>() {
+            Ok(platform) if found.contains(&platform) => {
+                let message = format!("the platform `{platform}` stands here twice");
+                checks.refuse(text.position, path, Problem::Duplicate, message, "keep one");
+            }
+            Ok(platform) => found.push(platform),
+            Err(error) => {
+                checks.refuse(text.position, path, Problem::InvalidValue, error.to_string(), hint);
+            }
+        }
+    }
+    (found.len() == list.len()).then_some(Platforms::Listed(found))
 }
 
 /// Reads a list of patterns; `None` when anything in it was refused.

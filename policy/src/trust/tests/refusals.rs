@@ -219,10 +219,35 @@ fn must_not_ignore_what_is_not_supported() {
     let evidence = authority("keys: [{publicKey: {file: 1.pub}}], evidence: {logs: 1, timestamps: 0}");
     check(&evidence, (5, 80), "spec.authorities[0].evidence.logs", NotSupported, "not supported in this version");
     let rule = |extra: &str| with_spec(&format!("rules: [{{name: r, images: [r.io/x], require: a, {extra}}}]"));
-    check(&rule("platforms: every-child"), (5, 62), "spec.rules[0].platforms", NotSupported, "platforms");
-    check(&rule("platforms: [linux/amd64]"), (5, 62), "spec.rules[0].platforms", NotSupported, "platforms");
     check(&rule("attestations: [{type: x}]"), (5, 66), "spec.rules[0].attestations", NotSupported, "attestations");
     load(&rule("platforms: requested, attestations: []")).unwrap();
+}
+
+#[test]
+fn must_not_take_platforms_that_say_nothing_or_something_else() {
+    let rule = |extra: &str| with_spec(&format!("rules: [{{name: r, images: [r.io/x], require: a, {extra}}}]"));
+    for (extra, path, code, words) in [
+        ("platforms: everything", "spec.rules[0].platforms", Problem::InvalidValue, "`everything`"),
+        ("platforms: []", "spec.rules[0].platforms", Problem::Empty, "empty"),
+        ("platforms: [linux]", "spec.rules[0].platforms[0]", Problem::InvalidValue, "os/architecture"),
+        ("platforms: [linux/amd64, Linux/x86_64]", "spec.rules[0].platforms[1]", Problem::Duplicate, "linux/amd64"),
+    ] {
+        let errors = load(&rule(extra)).unwrap_err();
+        let error = &errors[0];
+        assert_eq!((error.path.as_str(), error.code), (path, code), "{extra}\n{errors:?}");
+        assert!(error.message.contains(words), "{extra}\n{errors:?}");
+    }
+    for (extra, code) in [
+        ("platforms: {linux: amd64}", Problem::WrongType),
+        ("allowSignedParent: \"yes\"", Problem::InvalidValue),
+        ("allowSignedParent: \"true\"", Problem::InvalidValue),
+        ("platforms: null", Problem::WrongType),
+    ] {
+        assert_eq!(load(&rule(extra)).unwrap_err()[0].code, code, "{extra}");
+    }
+    for good in ["platforms: every-child, allowSignedParent: true", "platforms: [linux/amd64, linux/arm/v7]"] {
+        load(&rule(good)).unwrap();
+    }
 }
 
 #[test]

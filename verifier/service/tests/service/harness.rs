@@ -67,6 +67,7 @@ impl Fake {
         let proof = Proof {
             authority: "release-team".into(),
             format: "sigstore-bundle".into(),
+            subject: None,
             key_id: Some("00".repeat(32)),
             artifact: Some(Digest::of(b"artifact").to_string()),
             signed_at: None,

@@ -66,6 +66,7 @@ impl EvidenceSource for Source {
             image: image.clone(),
             gathered_at: now(),
             resolution: Observation::Found(digest),
+            relatives: hallmark_policy::evidence::Relatives::NONE,
             places: vec![
                 report(Place::ReferrersApi, listed),
                 report(Place::FallbackTag, Observation::Absent),
