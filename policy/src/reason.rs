@@ -185,6 +185,9 @@ codes! {
     /// A host's address may not be dialled: private, or this machine's, and not configured so.
     RegistryAddressRefused = "registry-address-refused", Undetermined, 20,
         "check what the host's name resolves to; if it is right, set `addresses` for the host in `registry.hosts`";
+    /// The configuration of registries blocks the image's name, or reads and writes it at different places.
+    RegistryBlocked = "registry-blocked", Undetermined, 20,
+        "use another name for the image, or change the route in the configuration: `blocked`, `location`";
     /// The registry contradicts itself: what it lists is not there, or it answers what no registry may answer.
     RegistryInconsistent = "registry-inconsistent", Undetermined, 20,
         "ask again; if it stays so, push the image's signatures again or ask the registry's operator";

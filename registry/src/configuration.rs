@@ -8,7 +8,7 @@ use std::time::Duration;
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Repository;
 
-use crate::{ClientCertificate, ContentCache, CredentialSource};
+use crate::{ClientCertificate, ContentCache, CredentialSource, Route};
 
 /// The clock, handed in by whoever starts the program.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -18,6 +18,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Configuration {
     /// What differs for single hosts, by the host as it is written in references (`registry.example.com:5000`).
     pub hosts: BTreeMap<String, HostConfiguration>,
+    /// Mirrors, other locations and blocked names. Default none: every image is where its name says.
+    pub routes: Vec<Route>,
     /// Who we are to each registry.
     pub credentials: CredentialSource,
     /// Longest time to establish one connection. Default 5 seconds.
@@ -42,6 +44,7 @@ impl fmt::Debug for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Configuration")
             .field("hosts", &self.hosts)
+            .field("routes", &self.routes)
             .field("credentials", &self.credentials)
             .finish_non_exhaustive()
     }
@@ -51,6 +54,7 @@ impl Default for Configuration {
     fn default() -> Self {
         Self {
             hosts: BTreeMap::new(),
+            routes: Vec::new(),
             credentials: CredentialSource::anonymous(),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(10),
@@ -121,6 +125,14 @@ pub enum ConfigurationError {
     /// [`Configuration::requests_per_host`] is zero.
     #[error("no request to a host is allowed: `requests_per_host` is 0")]
     NoRequests,
+    /// A route is not one.
+    #[error("the route for `{prefix}` {problem}")]
+    Route {
+        /// The prefix as it was written.
+        prefix: String,
+        /// What is wrong, as the end of a sentence.
+        problem: String,
+    },
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     NoRandomness,
@@ -138,6 +150,10 @@ impl ConfigurationError {
             }
             Self::Host { .. } => "write the host as in image references, such as `registry.example.com:5000`",
             Self::NoRandomness => "check the system: `getrandom` failed",
+            Self::Route { .. } => {
+                "write prefixes and locations like the beginnings of image references: `docker.io/library`, \
+                 `mirror.example.com:5000/hub`"
+            }
             Self::NoRequests => "leave it out, or set it to 1 or more",
         }
     }

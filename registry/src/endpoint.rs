@@ -20,6 +20,8 @@ pub(crate) struct Endpoint {
     pub(crate) base: Url,
     /// The host is this machine, by a name or an address that says so.
     pub(crate) is_local: bool,
+    /// The path of the API: `/v2`, but for mirrors that have it elsewhere.
+    api_root: String,
     token_hosts: Vec<String>,
 }
 
@@ -40,7 +42,12 @@ impl Endpoint {
         let known = KNOWN_TOKEN_HOSTS.iter().filter(|(registry, _)| *registry == name);
         let mut token_hosts: Vec<String> = known.map(|(_, host)| (*host).to_owned()).collect();
         token_hosts.extend(configuration.into_iter().flat_map(|host| host.token_hosts.iter().cloned()));
-        Some(Self { name: name.to_owned(), base, is_local: is_loopback, token_hosts })
+        Some(Self { name: name.to_owned(), base, is_local: is_loopback, api_root: "/v2".to_owned(), token_hosts })
+    }
+
+    /// The same host with its API at another path.
+    pub(crate) fn with_api_root(self, api_root: &str) -> Self {
+        Self { api_root: api_root.to_owned(), ..self }
     }
 
     /// Whether plain HTTP is spoken to this host.
@@ -48,10 +55,10 @@ impl Endpoint {
         self.base.scheme() == "http"
     }
 
-    /// The URL of a path below `/v2/REPOSITORY/`. The parts come from parsed names, so nothing needs escaping.
+    /// The URL of a path below the API's `REPOSITORY/`. The parts come from parsed names, so nothing needs escaping.
     pub(crate) fn url(&self, repository: &Repository, path: &str) -> Url {
         let mut url = self.base.clone();
-        url.set_path(&format!("/v2/{}/{path}", repository.path()));
+        url.set_path(&format!("{}/{}/{path}", self.api_root, repository.path()));
         url
     }
 

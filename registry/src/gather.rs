@@ -15,7 +15,8 @@ use http::StatusCode;
 
 use crate::budget::{Reserved, Stage};
 use crate::items::{ItemKind, Items, Wanted, limit_exceeded, rebuilt, settle};
-use crate::listing::Promise;
+use crate::listing::{Lists, Promise};
+use crate::mirror::read::Mirrored;
 use crate::read::{ManifestName, Served, contradiction, is_manifest_type, status_cause};
 use crate::registry::Shared;
 use crate::transport::{Request, Response};
@@ -37,7 +38,7 @@ impl Shared {
         enough: Option<Enough<'_>>,
     ) -> Evidence {
         let gathered_at = self.now();
-        let resolution = self.resolve(image, deadline).await;
+        let resolution = self.resolve_on_route(image, deadline).await;
         let Observation::Found(digest) = resolution else {
             return Evidence {
                 image: image.clone(),
@@ -49,21 +50,22 @@ impl Shared {
             };
         };
         let pinned = image.pin(digest);
-        let Places { wanted, reports, signature_manifest } = self.ask_places(&pinned, deadline).await;
+        let (lists, mirrored) = self.list_on_route(&pinned, deadline).await;
+        let places = lists.reports().collect();
         let mut evidence = Evidence {
             image: image.clone(),
             gathered_at,
             resolution,
-            places: reports,
+            places,
             items: Items::new(),
             relatives: Relatives::NONE,
         };
         let mut held = Vec::new();
-        if let Some((content, reserved)) = signature_manifest {
-            evidence.items.insert(content.digest(), Retrieval::Content(content));
-            held.push(reserved);
-        }
-        self.fetch_listed(&pinned, wanted, &mut evidence, enough, deadline, &mut held).await;
+        let (wanted, there) = (Wanted::of(lists.entries()), lists.signature_tag.1);
+        keep(there, &mut evidence, &mut held);
+        let until = Until { room: deadline, answer: deadline };
+        self.fetch_listed(&pinned, wanted, &mut evidence, enough, until, &mut held).await;
+        self.fetch_mirrored(&pinned, mirrored, &mut evidence, enough, deadline, &mut held).await;
         drop(held);
         if finds_nothing(&evidence.places) {
             evidence.resolution = self.confirm(image, &pinned, deadline).await;
@@ -71,32 +73,47 @@ impl Shared {
         evidence
     }
 
-    /// Every place at once.
-    async fn ask_places(&self, pinned: &PinnedImage, deadline: Instant) -> Places {
-        let remembered = self.capabilities.lacks_referrers_since(pinned.repository.host()).is_some();
+    /// What mirrors list beside the original. After that, so that nothing which a mirror lists takes the place of what
+    /// the original does.
+    async fn fetch_mirrored(
+        &self,
+        image: &PinnedImage,
+        mirrored: Mirrored,
+        evidence: &mut Evidence,
+        enough: Option<Enough<'_>>,
+        deadline: Instant,
+        held: &mut Vec<Reserved>,
+    ) {
+        if mirrored.places.is_empty() || enough.is_some_and(|enough| enough(evidence)) {
+            return;
+        }
+        evidence.places.extend(mirrored.places);
+        for there in mirrored.signature_manifests {
+            keep(Some(there), evidence, held);
+        }
+        let entries = mirrored.entries.iter().filter(|entry| !evidence.items.contains_key(&entry.digest));
+        let wanted = Wanted::of(entries);
+        // Who holds blobs waits for nothing: there is room now, or not at all.
+        let until = Until { room: Instant::now(), answer: deadline };
+        self.fetch_listed(image, wanted, evidence, enough, until, held).await;
+    }
+
+    /// Every place of one registry, at once.
+    pub(crate) async fn list_places(&self, image: &PinnedImage, deadline: Instant) -> Lists {
+        let remembered = self.capabilities.lacks_referrers_since(image.repository.host()).is_some();
         let (mut referrers, fallback, signature_tag) = join3(
-            self.list_referrers(pinned, deadline),
-            self.list_fallback(pinned, deadline),
-            self.read_signature_tag(pinned, deadline),
+            self.list_referrers(image, deadline),
+            self.list_fallback(image, deadline),
+            self.read_signature_tag(image, deadline),
         )
         .await;
-        let (report, signature_manifest) = signature_tag;
         // That a registry has no referrers API is remembered to save a request, not to call an image unsigned: one odd
         // answer of a proxy must not do that for minutes.
-        if remembered && fallback.finds_nothing() && matches!(report.manifests, Observation::Absent) {
-            self.capabilities.forget_no_referrers(pinned.repository.host());
-            referrers = self.list_referrers(pinned, deadline).await;
+        if remembered && fallback.finds_nothing() && matches!(signature_tag.0.manifests, Observation::Absent) {
+            self.capabilities.forget_no_referrers(image.repository.host());
+            referrers = self.list_referrers(image, deadline).await;
         }
-        let mut wanted = Wanted::default();
-        for entry in [&referrers, &fallback].into_iter().filter_map(|listing| listing.manifests.found()).flatten() {
-            let is_there = signature_manifest.as_ref().is_some_and(|(content, _)| content.digest() == entry.digest);
-            if !is_there {
-                wanted.add(entry.digest, entry.size, entry.promise, ItemKind::Manifest);
-            }
-        }
-        let mut reports: Vec<PlaceReport> = referrers.reports().chain(fallback.reports()).collect();
-        reports.push(report);
-        Places { wanted, reports, signature_manifest }
+        Lists { referrers, fallback, signature_tag }
     }
 
     /// Every listed manifest and every layer that may be a signature, each once; in two waves where there are many.
@@ -106,43 +123,45 @@ impl Shared {
         wanted: Wanted,
         evidence: &mut Evidence,
         enough: Option<Enough<'_>>,
-        deadline: Instant,
+        until: Until,
         held: &mut Vec<Reserved>,
     ) {
-        let mut manifests = self.plan(image, Stage::Manifests, wanted, &mut evidence.items, 0, deadline).await;
+        let known: BTreeSet<Digest> = evidence.items.keys().copied().collect();
+        let mut manifests = self.plan(image, Stage::Manifests, wanted, &mut evidence.items, 0, until.room).await;
         let planned_bytes = manifests.bytes();
         held.extend(manifests.reserved.take());
         let Some(enough) = enough else {
-            self.fetch(image, ItemKind::Manifest, manifests.fetches, &mut evidence.items, deadline).await;
-            let layers = wanted_layers(image, evidence, &BTreeSet::new());
-            let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, 0, deadline).await;
+            self.fetch(image, ItemKind::Manifest, manifests.fetches, &mut evidence.items, until.answer).await;
+            let layers = wanted_layers(image, evidence, &known);
+            let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, 0, until.room).await;
             held.extend(blobs.reserved.take());
-            self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, deadline).await;
+            self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, until.answer).await;
             return;
         };
         let more_manifests = manifests.split_off(FIRST_WAVE);
-        self.fetch(image, ItemKind::Manifest, manifests.fetches, &mut evidence.items, deadline).await;
-        let layers = wanted_layers(image, evidence, &BTreeSet::new());
-        let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, planned_bytes, deadline).await;
+        self.fetch(image, ItemKind::Manifest, manifests.fetches, &mut evidence.items, until.answer).await;
+        let layers = wanted_layers(image, evidence, &known);
+        let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, planned_bytes, until.room).await;
         held.extend(blobs.reserved.take());
         let more_blobs = blobs.split_off(FIRST_WAVE);
-        let fetched: BTreeSet<Digest> = blobs.fetches.iter().map(|(digest, _)| *digest).collect();
-        self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, deadline).await;
+        let fetched: BTreeSet<Digest> = blobs.fetches.iter().map(|(digest, _)| *digest).chain(known).collect();
+        self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, until.answer).await;
         let skipped: Vec<Digest> = more_manifests.iter().chain(&more_blobs).map(|(digest, _)| *digest).collect();
         if skipped.is_empty() || is_enough_without(&skipped, evidence, enough) {
             return;
         }
-        self.fetch(image, ItemKind::Manifest, more_manifests, &mut evidence.items, deadline).await;
+        self.fetch(image, ItemKind::Manifest, more_manifests, &mut evidence.items, until.answer).await;
         let layers = wanted_layers(image, evidence, &fetched);
-        let mut blobs = self.plan(image, Stage::MoreBlobs, layers, &mut evidence.items, 0, deadline).await;
+        let mut blobs = self.plan(image, Stage::MoreBlobs, layers, &mut evidence.items, 0, until.room).await;
         held.extend(blobs.reserved.take());
-        self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, deadline).await;
+        self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, until.answer).await;
     }
 
     /// Whether an image exists of which nothing was found: it is asked for by its digest, because an answer for its tag
     /// may have named a digest that is not there, and nothing is attached to that.
     async fn confirm(&self, asked: &ImageReference, image: &PinnedImage, deadline: Instant) -> Observation<Digest> {
-        match (self.head(&ImageReference::from(image.clone()), deadline).await, asked.digest()) {
+        let origin = self.origin(&image.repository);
+        match (origin.head(&ImageReference::from(image.clone()), deadline).await, asked.digest()) {
             (Observation::Found(_), _) => Observation::Found(image.digest),
             (Observation::Absent, Some(_)) => Observation::Absent,
             (Observation::Absent, None) => {
@@ -180,11 +199,21 @@ impl Shared {
     }
 }
 
-/// What the places say, and what is to be fetched because of it.
-struct Places {
-    wanted: Wanted,
-    reports: Vec<PlaceReport>,
-    signature_manifest: Option<(Content, Reserved)>,
+/// When it is too late.
+#[derive(Debug, Clone, Copy)]
+struct Until {
+    /// For room in the memory that gatherings share.
+    room: Instant,
+    /// For an answer.
+    answer: Instant,
+}
+
+/// What was read as a list is there as an item as well.
+fn keep(there: Option<(Content, Reserved)>, evidence: &mut Evidence, held: &mut Vec<Reserved>) {
+    if let Some((content, reserved)) = there {
+        evidence.items.insert(content.digest(), Retrieval::Content(content));
+        held.push(reserved);
+    }
 }
 
 fn read_signature_manifest(host: &str, tag: &Tag, served: Served) -> Result<Content, Cause> {

@@ -12,8 +12,8 @@ use hallmark_policy::limits::{MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNAT
 use hallmark_policy::signature::{Format, Statement};
 
 use crate::budget::{Reserved, Stage};
-use crate::listing::Promise;
-use crate::read::{Answer, ManifestName, Problem, contradiction};
+use crate::listing::{self, Promise};
+use crate::read::{Answer, Problem, contradiction};
 use crate::registry::Shared;
 
 /// Most requests of one gathering at one time: with 4 MiB an item, this bounds what is in flight.
@@ -118,11 +118,7 @@ impl Shared {
         deadline: Instant,
     ) -> Retrieval {
         let repository = &image.repository;
-        let answer = match kind {
-            ItemKind::Manifest => self.read_manifest(repository, ManifestName::Digest(digest), limit, deadline).await,
-            ItemKind::Blob => self.read_blob(repository, digest, limit, deadline).await,
-        };
-        match answer {
+        match self.read_by_digest(repository, kind, digest, limit, deadline).await {
             Answer::Found(served) => match served.check(digest) {
                 Ok(content) => Retrieval::Content(content),
                 Err(Problem::Lie(detail)) => Retrieval::Rejected(Fault { code: Code::DigestMismatch, detail }),
@@ -228,6 +224,15 @@ struct Claim {
 }
 
 impl Wanted {
+    /// The manifests of listings.
+    pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a listing::Entry>) -> Self {
+        let mut wanted = Self::default();
+        for entry in entries {
+            wanted.add(entry.digest, entry.size, entry.promise, ItemKind::Manifest);
+        }
+        wanted
+    }
+
     /// Two places may claim different sizes for one item. The largest claim within the limit counts, so that a wrong
     /// claim in one place never spoils a right one in another; the digest decides about the bytes anyway.
     pub(crate) fn add(&mut self, digest: Digest, size: u64, promise: Promise, kind: ItemKind) {

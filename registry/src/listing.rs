@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::{Cause, Observation, Place, PlaceReport};
-use hallmark_policy::image::{Descriptor, Digest, Index, PinnedImage, media_type};
+use hallmark_policy::image::{Content, Descriptor, Digest, Index, PinnedImage, media_type};
 use hallmark_policy::limits::MAX_SIGNATURES;
 use http::header::{ACCEPT, HeaderValue};
 use http::{Method, StatusCode};
 use url::Url;
 
+use crate::budget::Reserved;
 use crate::endpoint::same_origin;
 use crate::link::next_page;
 use crate::quote::error_body;
@@ -116,6 +117,48 @@ impl Listing {
         };
         let rest = self.broken_off.clone().map(|cause| report(Observation::Unknown(cause), false));
         std::iter::once(report(manifests, self.truncated)).chain(rest)
+    }
+}
+
+/// What all places of one registry list.
+pub(crate) struct Lists {
+    pub(crate) referrers: Listing,
+    pub(crate) fallback: Listing,
+    /// The list and the listed at once.
+    pub(crate) signature_tag: (PlaceReport, Option<(Content, Reserved)>),
+}
+
+impl Lists {
+    /// Nothing could be asked.
+    pub(crate) fn unknown(observed_at: Timestamp, cause: &Cause) -> Self {
+        let listing = |place| Listing::new(place, observed_at, Observation::Unknown(cause.clone()));
+        let manifests = Observation::Unknown(cause.clone());
+        let report = PlaceReport { place: Place::SignatureTag, observed_at, manifests, truncated: false };
+        Self {
+            referrers: listing(Place::ReferrersApi),
+            fallback: listing(Place::FallbackTag),
+            signature_tag: (report, None),
+        }
+    }
+
+    pub(crate) fn reports(&self) -> impl Iterator<Item = PlaceReport> + '_ {
+        self.referrers.reports().chain(self.fallback.reports()).chain([self.signature_tag.0.clone()])
+    }
+
+    /// The manifests that are still to be fetched.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let listed = [&self.referrers, &self.fallback].into_iter().filter_map(|listing| listing.manifests.found());
+        let there = self.signature_tag.1.as_ref().map(|(content, _)| content.digest());
+        listed.flatten().filter(move |entry| Some(entry.digest) != there)
+    }
+
+    /// Why a place could not be asked, or not to its end.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.reports().find_map(|report| report.manifests.cause().cloned())
+    }
+
+    pub(crate) fn finds_something(&self) -> bool {
+        self.reports().any(|report| report.manifests.found().is_some_and(|manifests| !manifests.is_empty()))
     }
 }
 

@@ -14,6 +14,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::endpoint::Endpoint;
+use crate::items::ItemKind;
 use crate::quote::quote_error_body;
 use crate::registry::Shared;
 use crate::transport::{Access, Failure, Redirects, Request, Response, Waits};
@@ -90,19 +91,43 @@ impl Shared {
         path: &str,
         deadline: Instant,
     ) -> Result<Request, Cause> {
+        let (repository, api_root, namespace) = match &self.via {
+            Some(via) => {
+                let (repository, api_root, namespace) = via.resolve(repository)?;
+                (repository, Some(api_root), namespace)
+            }
+            None => (repository.clone(), None, None),
+        };
+        if let Some(cause) = self.routes.refusal(&repository) {
+            return Err(cause);
+        }
+        // Reading goes to the other location. What is written where the name says, after it was read elsewhere, would
+        // lose what others have written.
+        if self.routes.origin(&repository).is_some() {
+            let detail = format!("`{repository}` is read at another location, and written nowhere under this name");
+            return Err(Cause::new(Code::RegistryBlocked, detail));
+        }
         let endpoint = Endpoint::new(repository.host(), self.hosts.get(repository.host())).ok_or_else(|| {
             Cause::new(Code::RegistryUnavailable, format!("`{}` cannot be part of an address", repository.host()))
         })?;
+        let endpoint = match api_root {
+            Some(root) => endpoint.with_api_root(root),
+            None => endpoint,
+        };
         // Some registries redirect their reads, blobs to their storage and manifests to a mirror near us. A write goes
         // to the registry that was named, or nowhere.
         let (access, redirects) = match method {
             Method::GET | Method::HEAD => (Access::Pull, Redirects::Follow),
             _ => (Access::Push, Redirects::Refuse),
         };
+        let mut url = endpoint.url(&repository, path);
+        if let Some(namespace) = namespace {
+            url.query_pairs_mut().append_pair("ns", &namespace);
+        }
         Ok(Request {
-            url: endpoint.url(repository, path),
+            url,
             endpoint: Arc::new(endpoint),
-            repository: repository.clone(),
+            repository,
             access,
             method,
             headers: HeaderMap::new(),
@@ -246,8 +271,16 @@ impl Shared {
         deadline: Instant,
     ) -> Observation<FetchedManifest> {
         let host = image.repository().host();
-        let name = manifest_name(image);
-        match self.read_manifest(image.repository(), name, MAX_MANIFEST_BYTES, deadline).await {
+        let repository = image.repository();
+        let answer = match manifest_name(image) {
+            ManifestName::Digest(digest) => {
+                self.read_by_digest(repository, ItemKind::Manifest, digest, MAX_MANIFEST_BYTES, deadline).await
+            }
+            name @ ManifestName::Tag(_) => {
+                self.origin(repository).read_manifest(repository, name, MAX_MANIFEST_BYTES, deadline).await
+            }
+        };
+        match answer {
             Answer::Absent => Observation::Absent,
             Answer::Unknown(cause) => Observation::Unknown(cause),
             Answer::TooLarge { limit } => {
@@ -269,7 +302,7 @@ impl Shared {
         deadline: Instant,
     ) -> Observation<Content> {
         let host = repository.host();
-        match self.read_blob(repository, digest, limit, deadline).await {
+        match self.read_by_digest(repository, ItemKind::Blob, digest, limit, deadline).await {
             Answer::Absent => Observation::Absent,
             Answer::Unknown(cause) => Observation::Unknown(cause),
             Answer::TooLarge { limit } => {

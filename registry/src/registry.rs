@@ -18,6 +18,7 @@ use crate::capability::Capabilities;
 use crate::configuration::{Clock, Configuration, ConfigurationError, HostConfiguration, normal_host};
 use crate::content_cache::{ContentCache, Partition};
 use crate::credentials::CredentialSource;
+use crate::mirror::routes::{Routes, Via};
 use crate::push::{PushError, PushedManifest};
 use crate::read::FetchedManifest;
 use crate::remembered::Remembered;
@@ -33,7 +34,11 @@ pub struct Registry {
 /// What all clones share.
 pub(crate) struct Shared {
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) hosts: BTreeMap<String, HostConfiguration>,
+    pub(crate) hosts: Arc<BTreeMap<String, HostConfiguration>>,
+    /// Where reading goes instead.
+    pub(crate) routes: Routes,
+    /// Where this one asks instead of the registry that a repository names, when it is the client of a mirror.
+    pub(crate) via: Option<Via>,
     pub(crate) capabilities: Capabilities,
     /// Media type and size of images that were resolved, for the `subject` of what is attached to them.
     pub(crate) subjects: Remembered<PinnedImage, Descriptor>,
@@ -42,7 +47,7 @@ pub(crate) struct Shared {
     /// Listings that are asked for again by their entity tag.
     pub(crate) listings: KnownListings,
     /// What all gatherings may hold.
-    pub(crate) budget: Budget,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) content_cache: Option<Arc<dyn ContentCache>>,
     credentials: CredentialSource,
     /// Where there is no cache whose salt could be used: partitions of one process are told apart in it only.
@@ -73,15 +78,18 @@ impl Registry {
             None => getrandom::fill(&mut salt).map_err(|_| ConfigurationError::NoRandomness)?,
         }
         let hosts = configuration.hosts.into_iter();
-        let hosts = hosts.map(|(host, settings)| Ok((normal_host(&host)?, settings))).collect::<Result<_, _>>()?;
+        let hosts: BTreeMap<_, _> =
+            hosts.map(|(host, settings)| Ok((normal_host(&host)?, settings))).collect::<Result<_, _>>()?;
         let shared = Shared {
             transport,
-            hosts,
+            hosts: Arc::new(hosts),
+            routes: Routes::default(),
+            via: None,
             capabilities: Capabilities::new(),
             subjects: Remembered::with_capacity(MAX_SUBJECTS),
             tag_turns: Remembered::with_capacity(MAX_SUBJECTS),
             listings: KnownListings::new(),
-            budget: Budget::new(),
+            budget: Arc::new(Budget::new()),
             content_cache: configuration.content_cache,
             credentials: configuration.credentials,
             salt,
@@ -91,18 +99,25 @@ impl Registry {
             dialled,
             clock,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let routes = Routes::new(&configuration.routes, &shared)?;
+        Ok(Self { shared: Arc::new(Shared { routes, ..shared }) })
     }
 
-    /// The digest that a reference names: one HEAD for a tag, no request for a digest.
+    /// The digest that a reference names: one HEAD for a tag, no request for a digest. No mirror is asked: this is for
+    /// what is going to be signed.
     pub async fn resolve(&self, image: &ImageReference) -> Observation<Digest> {
-        self.shared.resolve(image, self.shared.deadline()).await
+        self.shared.origin(image.repository()).resolve(image, self.shared.deadline()).await
+    }
+
+    /// The digest that a reference names, also as mirrors say that are configured to resolve tags.
+    pub async fn resolve_on_route(&self, image: &ImageReference) -> Observation<Digest> {
+        self.shared.resolve_on_route(image, self.shared.deadline()).await
     }
 
     /// Media type, digest and size of an image's manifest or index, as a `subject` needs them. No request when the
     /// image was resolved by this client a short time ago.
     pub async fn describe(&self, image: &PinnedImage) -> Observation<Descriptor> {
-        self.shared.describe(image, self.shared.deadline()).await
+        self.shared.origin(&image.repository).describe(image, self.shared.deadline()).await
     }
 
     /// Everything that may be a signature of an image, and of every place where one could be what it said.
@@ -150,7 +165,7 @@ impl Registry {
 
     /// The tags of a repository in alphabetical order, all of them: a list that cannot be read to its end is unknown.
     pub async fn list_tags(&self, repository: &Repository) -> Observation<Vec<Tag>> {
-        self.shared.list_tags(repository, self.shared.deadline()).await
+        self.shared.origin(repository).list_tags(repository, self.shared.deadline()).await
     }
 
     /// A blob of at most `limit` bytes, checked against its digest.
@@ -242,6 +257,29 @@ impl Registry {
 impl Shared {
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// A client that asks elsewhere. What it learns of registries is its own; connections and counts are shared.
+    pub(crate) fn view(&self, via: Via, routes: Routes) -> Self {
+        Self {
+            transport: Arc::clone(&self.transport),
+            hosts: Arc::clone(&self.hosts),
+            routes,
+            via: Some(via),
+            capabilities: Capabilities::new(),
+            subjects: Remembered::with_capacity(MAX_SUBJECTS),
+            tag_turns: Remembered::with_capacity(MAX_SUBJECTS),
+            listings: self.listings.clone(),
+            budget: Arc::clone(&self.budget),
+            content_cache: None,
+            credentials: self.credentials.clone(),
+            salt: self.salt,
+            operation_timeout: self.operation_timeout,
+            throttle_patience: self.throttle_patience,
+            sent: Arc::clone(&self.sent),
+            dialled: Arc::clone(&self.dialled),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     pub(crate) fn partition(&self, repository: &Repository) -> Partition {

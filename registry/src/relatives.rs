@@ -12,7 +12,8 @@ use hallmark_policy::evidence::{Evidence, Fault, Listing, Relatives, Retrieval, 
 use hallmark_policy::image::{Digest, ImageReference, PinnedImage, Tag};
 use hallmark_policy::limits::{MAX_CHILDREN, MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES};
 
-use crate::read::{Answer, ManifestName, Problem, contradiction};
+use crate::items::ItemKind;
+use crate::read::{Answer, Problem, contradiction};
 use crate::registry::Shared;
 
 /// Most children that are looked at at one time.
@@ -90,7 +91,7 @@ impl Shared {
     async fn read_own_bytes(&self, image: &PinnedImage, deadline: Instant) -> Retrieval {
         let PinnedImage { repository, digest } = image;
         let host = repository.host();
-        match self.read_manifest(repository, ManifestName::Digest(*digest), MAX_MANIFEST_BYTES, deadline).await {
+        match self.read_by_digest(repository, ItemKind::Manifest, *digest, MAX_MANIFEST_BYTES, deadline).await {
             Answer::Found(served) => match served.check(*digest) {
                 Ok(content) => Retrieval::Content(content),
                 Err(Problem::Lie(detail)) => Retrieval::Rejected(Fault { code: Code::DigestMismatch, detail }),

@@ -33,6 +33,7 @@ const LIFETIME: std::time::Duration = std::time::Duration::from_secs(60 * 60);
 const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
 /// Listings with their entity tags, each for one partition and one address.
+#[derive(Clone)]
 pub(crate) struct KnownListings {
     kept: Cache<(Partition, String), Known>,
 }

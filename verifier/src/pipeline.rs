@@ -54,7 +54,7 @@ pub trait EvidenceSource: Send + Sync {
 
 impl EvidenceSource for Registry {
     fn resolve<'a>(&'a self, image: &'a ImageReference) -> BoxFuture<'a, Observation<Digest>> {
-        Registry::resolve(self, image).boxed()
+        Registry::resolve_on_route(self, image).boxed()
     }
 
     fn gather<'a>(&'a self, image: &'a ImageReference, deadline: Instant) -> BoxFuture<'a, Evidence> {

@@ -7,6 +7,7 @@ mod certificates;
 mod credentials;
 mod gather;
 mod listings;
+mod mirrors;
 mod scripted;
 mod tags;
 mod untruthful;

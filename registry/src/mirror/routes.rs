@@ -1,0 +1,158 @@
+//! The routes of a client, made once: which one is for a repository, and the registries behind it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hallmark_policy::Code;
+use hallmark_policy::evidence::Cause;
+use hallmark_policy::image::Repository;
+
+use super::prefix::{Prefix, Target};
+use super::{Location, Route, Serves};
+use crate::configuration::ConfigurationError;
+use crate::registry::Shared;
+use crate::remembered::Remembered;
+
+/// Most routes: a cluster with a route for every team. Each is looked at for every image.
+const MAX_ROUTES: usize = 1000;
+/// Most mirrors of one route; each may cost its patience.
+const MAX_MIRRORS: usize = 8;
+/// How long a mirror that failed is left alone.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Most time that a mirror gets for one answer; the original may still be asked after it.
+const MAX_PATIENCE: Duration = Duration::from_secs(5);
+/// Least time in which it makes sense to ask a mirror, and after which its silence is held against it.
+const MIN_PATIENCE: Duration = Duration::from_millis(100);
+
+/// The routes of a client.
+#[derive(Default)]
+pub(crate) struct Routes {
+    rules: Arc<[Rule]>,
+    /// Beside the rules, one for each.
+    ways: Vec<Ways>,
+}
+
+struct Rule {
+    prefix: Prefix,
+    is_blocked: bool,
+}
+
+/// The registries behind a route.
+struct Ways {
+    /// The original, where it is not where its name says.
+    origin: Option<Shared>,
+    mirrors: Vec<MirrorView>,
+}
+
+/// A mirror, as a client that asks it whatever the original is asked.
+pub(crate) struct MirrorView {
+    pub(crate) view: Shared,
+    pub(crate) host: String,
+    pub(crate) serves: Serves,
+    /// It failed a moment ago.
+    is_down: Remembered<(), ()>,
+}
+
+/// Where a client's requests go instead of to the registry that a repository names.
+#[derive(Clone)]
+pub(crate) struct Via {
+    prefix: Prefix,
+    target: Target,
+}
+
+impl Routes {
+    /// Checks the routes, and makes a client for each place. `shared` has no routes itself.
+    pub(crate) fn new(routes: &[Route], shared: &Shared) -> Result<Self, ConfigurationError> {
+        let error =
+            |route: &Route, problem: String| ConfigurationError::Route { prefix: route.prefix.clone(), problem };
+        let mut rules: Vec<Rule> = Vec::new();
+        for (index, route) in routes.iter().enumerate() {
+            let prefix = Prefix::parse(&route.prefix).map_err(|problem| error(route, problem.to_owned()))?;
+            if rules.iter().any(|rule| rule.prefix == prefix) {
+                return Err(error(route, "stands twice".to_owned()));
+            }
+            if index >= MAX_ROUTES || route.mirrors.len() > MAX_MIRRORS {
+                let problem = format!("is beyond the limit of {MAX_ROUTES} routes with {MAX_MIRRORS} mirrors each");
+                return Err(error(route, problem));
+            }
+            rules.push(Rule { prefix, is_blocked: route.is_blocked });
+        }
+        let rules: Arc<[Rule]> = rules.into();
+        let view = |route: &Route, rule: &Rule, location: &Location| {
+            let target = Target::new(location)
+                .map_err(|problem| error(route, format!("leads to `{}`, which {problem}", location.address)))?;
+            let host = target.host().to_owned();
+            let only_rules = Self { rules: Arc::clone(&rules), ways: Vec::new() };
+            Ok((shared.view(Via { prefix: rule.prefix.clone(), target }, only_rules), host))
+        };
+        let mut ways = Vec::new();
+        for (route, rule) in routes.iter().zip(rules.iter()) {
+            let origin = route.location.as_ref().map(|location| view(route, rule, location)).transpose()?;
+            let mirrors = route.mirrors.iter().map(|mirror| {
+                let (view, host) = view(route, rule, &mirror.location)?;
+                Ok(MirrorView { view, host, serves: mirror.serves, is_down: Remembered::with_capacity(1) })
+            });
+            ways.push(Ways { origin: origin.map(|(view, _)| view), mirrors: mirrors.collect::<Result<_, _>>()? });
+        }
+        Ok(Self { rules, ways })
+    }
+
+    /// Why nothing may be asked about a repository.
+    pub(crate) fn refusal(&self, repository: &Repository) -> Option<Cause> {
+        let rule = self.rules.iter().filter(|rule| match rule.is_blocked {
+            true => rule.prefix.blocks(repository),
+            false => rule.prefix.rest(repository).is_some(),
+        });
+        let decides = rule.max_by_key(|rule| (rule.prefix.specificity(), rule.is_blocked))?;
+        let detail = || format!("`{repository}` is below a name that the configuration of registries blocks");
+        decides.is_blocked.then(|| Cause::new(Code::RegistryBlocked, detail()))
+    }
+
+    /// The original, where it is not where its name says.
+    pub(crate) fn origin(&self, repository: &Repository) -> Option<&Shared> {
+        self.find(repository)?.origin.as_ref()
+    }
+
+    /// The mirrors that are asked for this, in their order. None for what is blocked.
+    pub(crate) fn mirrors(&self, repository: &Repository, wanted: Serves) -> impl Iterator<Item = &MirrorView> {
+        let ways = self.find(repository).filter(|_| self.refusal(repository).is_none());
+        let mirrors = ways.into_iter().flat_map(|ways| &ways.mirrors);
+        mirrors.filter(move |mirror| mirror.serves == wanted || mirror.serves == Serves::DigestsAndTags)
+    }
+
+    fn find(&self, repository: &Repository) -> Option<&Ways> {
+        let both = self.rules.iter().zip(&self.ways).filter(|(rule, _)| rule.prefix.rest(repository).is_some());
+        both.max_by_key(|(rule, _)| rule.prefix.specificity()).map(|(_, ways)| ways)
+    }
+}
+
+impl MirrorView {
+    /// Until when this mirror is waited for, when there is something to do until `deadline`; nothing when it is not to
+    /// be asked now. A third of the time, so that one after it, and the original, have theirs.
+    pub(crate) fn patience(&self, deadline: Instant) -> Option<Instant> {
+        if self.is_down.find(&()).is_some() {
+            return None;
+        }
+        let now = Instant::now();
+        let patience = (deadline.saturating_duration_since(now) / 3).min(MAX_PATIENCE);
+        (patience >= MIN_PATIENCE).then(|| now + patience)
+    }
+
+    /// It did not answer, or not with what was asked for: it is left alone for a while.
+    pub(crate) fn failed(&self, problem: &str) {
+        tracing::warn!(mirror = %self.host, problem, "a mirror failed, and is not asked for a while");
+        self.is_down.insert((), (), PAUSE);
+    }
+}
+
+impl Via {
+    /// The repository that is really asked, the path of the API there, and the host that it is to be told.
+    pub(crate) fn resolve(&self, repository: &Repository) -> Result<(Repository, &str, Option<String>), Cause> {
+        let there = self.prefix.rest(repository).and_then(|rest| self.target.repository(rest)).ok_or_else(|| {
+            let detail = format!("`{repository}` has no name at `{}`", self.target.host());
+            Cause::new(Code::RegistryUnavailable, detail)
+        })?;
+        let namespace = self.target.with_namespace.then(|| repository.host().to_owned());
+        Ok((there, &self.target.api_root, namespace))
+    }
+}
