@@ -108,13 +108,28 @@ impl TrustedRoot {
         Self::read(bytes).map_err(|problem| TrustedRootError { problem })
     }
 
+    /// The root of the public-good instance as it was when this program was built.
+    ///
+    /// # Errors
+    /// [`TrustedRootError`] never, unless the program was built with a root that it does not accept.
+    pub fn public_good() -> Result<Self, TrustedRootError> {
+        Self::parse(include_bytes!("../../data/trusted_root.production.json"))
+    }
+
+    /// The root of the staging instance as it was when this program was built.
+    ///
+    /// # Errors
+    /// As for [`TrustedRoot::public_good`].
+    pub fn staging() -> Result<Self, TrustedRootError> {
+        Self::parse(include_bytes!("../../data/trusted_root.staging.json"))
+    }
+
     /// The document's digest, which names it.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The same root with other timestamp authorities and logs, for tests of what they decide.
     fn read(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() > limits::MAX_TRUSTED_ROOT_BYTES {
             return Err(format!("it is larger than {} bytes", limits::MAX_TRUSTED_ROOT_BYTES));

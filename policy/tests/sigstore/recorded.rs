@@ -4,7 +4,8 @@ use super::corpus::Case;
 
 #[expect(clippy::disallowed_methods, reason = "the core reads no file; its tests do")]
 pub(super) fn file(name: &str) -> Vec<u8> {
-    let path = format!("{}/testdata/sigstore/{name}", env!("CARGO_MANIFEST_DIR"));
+    let folder = if name.starts_with("trusted_root.") { "data" } else { "testdata/sigstore" };
+    let path = format!("{}/{folder}/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

@@ -16,6 +16,8 @@ fn the_public_good_roots_are_read() {
         let root = TrustedRoot::parse(&bytes).unwrap();
         assert_eq!(root.digest(), hallmark_policy::image::Digest::of(&bytes));
     }
+    let [production, staging] = [TrustedRoot::public_good(), TrustedRoot::staging()].map(Result::unwrap);
+    assert_ne!(production.digest(), staging.digest());
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod signing;
 mod timestamps;
 mod trust;
 mod verify;
+mod verify_bundle;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -72,6 +73,8 @@ enum Verb {
     Sign(Box<sign::Arguments>),
     /// Say whether images may be used, and why
     Verify(Box<verify::Arguments>),
+    /// Verify a Sigstore bundle for a file: who signed it, by certificate or by key
+    VerifyBundle(verify_bundle::Arguments),
 }
 
 /// Runs the command line of this process.
@@ -110,6 +113,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Verb::Resign(arguments) => resign::run(&arguments, output),
         Verb::Sign(arguments) => sign::run(&arguments, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
+        Verb::VerifyBundle(arguments) => verify_bundle::run(&arguments, output),
     }
 }
 

@@ -1,11 +1,13 @@
 //! How answers are told: each in JSON, which is part of the interface, and in lines for people.
 
+mod bundle;
 mod cosign;
 mod evidence;
 mod explanation;
 mod signing;
 mod verdict;
 
+pub(crate) use bundle::BundleReport;
 pub(crate) use cosign::cosign_documents;
 pub(crate) use evidence::EvidenceReport;
 pub(crate) use explanation::ExplanationReport;

@@ -3,6 +3,7 @@
 //! The program is run as it is shipped, with an environment of its own.
 
 #[cfg(test)]
+mod bundle;
 mod command_line;
 #[cfg(all(test, feature = "demo"))]
 mod demo;
