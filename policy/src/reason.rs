@@ -176,6 +176,9 @@ codes! {
     /// The key is of a kind or size that is not accepted.
     WeakKey = "weak-key", Deny, 12,
         "use a key that `hallmark key generate` makes";
+    /// A credential helper or provider that should know who we are to the registry has failed.
+    CredentialsUnavailable = "credentials-unavailable", Undetermined, 20,
+        "run the program that is named by hand as the same user; log in again, or mend its configuration";
     /// The time allowed for the verdict ran out before all was looked at.
     DeadlineExceeded = "deadline-exceeded", Undetermined, 20,
         "ask again: what was fetched so far is kept; allow more time if it happens often";

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use hallmark_policy::image::{Content, Digest, Repository};
 use zeroize::Zeroizing;
 
-use crate::credentials::{Credential, CredentialSource, Secret};
+use crate::credentials::CredentialSource;
 
 /// Where content that was fetched by digest is kept.
 ///
@@ -41,15 +41,10 @@ impl Partition {
     }
 
     pub(crate) fn of(salt: &[u8; 32], credentials: &CredentialSource, repository: &Repository) -> Self {
-        let credential = credentials.find(repository).credential;
-        let (kind, parts): (&[u8], Vec<&Secret>) = match &credential {
-            None => (b"anonymous", Vec::new()),
-            Some(Credential::Basic { username, password }) => (b"basic", vec![username, password]),
-            Some(Credential::IdentityToken(token)) => (b"identity token", vec![token]),
-        };
+        let identity = credentials.identity(repository);
         let mut hashed = Zeroizing::new(salt.to_vec());
-        let parts = parts.into_iter().map(|secret| secret.expose().as_bytes());
-        for part in [repository.host().as_bytes(), kind].into_iter().chain(parts) {
+        let parts = identity.iter().map(|secret| secret.expose().as_bytes());
+        for part in std::iter::once(repository.host().as_bytes()).chain(parts) {
             // With its length, so that no two lists of parts are the same bytes.
             hashed.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             hashed.extend(part);

@@ -87,6 +87,7 @@ impl PushError {
                 "the registry's log says more; check quotas, immutable tags and the repository's rules"
             }
             Self::Unknown(cause) => match cause.code() {
+                code @ Code::CredentialsUnavailable => code.hint(),
                 Code::RegistryUnauthorized => "log in with an account that may push to the repository",
                 Code::RegistryThrottled => "wait for a while, then run it again; what is done is not done twice",
                 _ => "check that the registry can be reached, then run it again; what is done is not done twice",

@@ -9,8 +9,8 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 /// No core dump is written, other processes of the same user can neither trace this one nor read its
 /// `/proc/<pid>/environ` (where a passphrase may be), and a panic prints where it happened but not what was at hand.
 ///
-/// The passphrase variables stay in this process's environment; Hallmark starts no other process that could inherit
-/// them (`hallmark demo` runs itself, with the passphrase of its own throw-away key instead).
+/// The passphrase variables stay in this process's environment. Credential helpers are started without them, and
+/// `hallmark demo` runs itself with the passphrase of its own throw-away key instead.
 pub(crate) fn harden() {
     install_panic_hook();
     // A kernel that refuses either call leaves the process as it was; that is no reason not to sign.

@@ -90,6 +90,7 @@ impl AttachError {
             }
             Self::Overwritten { .. } => "sign this image from one place at a time, then run it again",
             Self::Push(error) => error.hint(),
+            Self::Read(cause) if cause.code() == Code::CredentialsUnavailable => cause.code().hint(),
             Self::Read(cause) if cause.code() == Code::RegistryUnauthorized => {
                 "log in with an account that may read and push to the repository"
             }

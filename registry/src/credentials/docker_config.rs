@@ -1,7 +1,8 @@
-//! Docker's `config.json` and Podman's `auth.json` (containers-auth.json(5)).
+//! Docker's `config.json`, Podman's `auth.json` (containers-auth.json(5)), and Kubernetes' Secrets of the types
+//! `kubernetes.io/dockerconfigjson` and `kubernetes.io/dockercfg`.
 //!
-//! Keys of `auths` are hosts, URLs of hosts as old Docker versions wrote them, or hosts with a path (Podman). An entry
-//! speaks for its own host and for repositories at or below its path, and for nothing else (CVE-2019-10214).
+//! Keys of `auths` and `credHelpers` are hosts, URLs of hosts as old Docker versions wrote them, hosts with a path
+//! (Podman), or patterns of hosts (Kubernetes). An entry speaks for its own scope, and for nothing else (CVE-2019-10214).
 
 use std::collections::BTreeMap;
 
@@ -12,11 +13,11 @@ use hallmark_policy::image::Repository;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::helper::is_helper_name;
+use super::limits::MAX_ENTRIES;
+use super::scope::{Narrowness, Scope};
 use super::{Credential, Secret};
-use crate::configuration::normal_host;
 
-/// Most entries of one file.
-const MAX_ENTRIES: usize = 10_000;
 /// Docker writes the padding, other programs leave it out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -26,25 +27,22 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// One file of credentials.
 #[derive(Clone)]
 pub(super) struct DockerConfig {
-    /// Where it came from, for messages.
-    pub(super) name: String,
-    entries: Vec<Scoped>,
-    /// Helpers of single hosts.
-    host_helpers: BTreeMap<String, String>,
+    /// The file; none for what was handed in.
+    pub(super) path: Option<String>,
+    entries: Vec<Entry>,
     /// The helper of all hosts.
-    default_helper: Option<String>,
+    pub(super) default_helper: Option<String>,
 }
 
 #[derive(Clone)]
-struct Scoped {
-    host: String,
-    path: String,
-    credential: Credential,
+pub(super) struct Entry {
+    pub(super) scope: Scope,
+    pub(super) says: Says,
 }
 
-/// What a file says of a repository.
+/// What a file says of a scope.
 #[derive(Clone)]
-pub(super) enum Entry {
+pub(super) enum Says {
     Credential(Credential),
     Helper(String),
 }
@@ -70,107 +68,97 @@ struct AuthEntry {
 
 impl DockerConfig {
     /// Parses a file. The problem never repeats content, which may be secret.
-    pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Self, String> {
-        // Without this, a JSON array would be read as the fields of the document in their order.
-        if bytes.trim_ascii_start().first() != Some(&b'{') {
-            return Err("it is not a JSON object".to_owned());
-        }
-        let document: Document = serde_json::from_slice(bytes)
-            .map_err(|error| format!("line {}, column {}: not the expected JSON", error.line(), error.column()))?;
+    pub(super) fn parse(path: &str, bytes: &[u8]) -> Result<Self, String> {
+        let document: Document = object(bytes)?;
         let auths = document.auths.unwrap_or_default();
+        let helpers = document.cred_helpers.unwrap_or_default();
+        let count = auths.len() + helpers.len();
+        if count > MAX_ENTRIES {
+            return Err(format!("it has {count} entries, and the limit is {MAX_ENTRIES}"));
+        }
+        let mut entries = Vec::new();
+        // A helper comes first where a scope has both: what stands beside it is what was written before it was set up.
+        for (key, helper) in helpers.into_iter().filter(|(_, helper)| !helper.is_empty()) {
+            check_helper(&helper)?;
+            entries.extend(Scope::parse(&key).map(|scope| Entry { scope, says: Says::Helper(helper) }));
+        }
+        entries.extend(credentials(auths)?);
+        let default_helper = document.creds_store.filter(|helper| !helper.is_empty());
+        default_helper.as_deref().map(check_helper).transpose()?;
+        Ok(Self { path: Some(path.to_owned()), entries, default_helper })
+    }
+
+    /// Parses a file of the older form, which is the `auths` alone.
+    pub(super) fn parse_dockercfg(path: &str, bytes: &[u8]) -> Result<Self, String> {
+        let auths: BTreeMap<String, AuthEntry> = object(bytes)?;
         if auths.len() > MAX_ENTRIES {
             return Err(format!("it has {} entries, and the limit is {MAX_ENTRIES}", auths.len()));
         }
-        let mut entries = Vec::new();
-        for (key, entry) in auths {
-            // Keys that name no host (such as a helper's own bookkeeping) speak for no registry.
-            let Some((host, path)) = split_key(&key) else { continue };
-            let problem = |problem: &str| format!("the entry `{key}` {problem}");
-            if let Some(credential) = entry.credential().map_err(problem)? {
-                entries.push(Scoped { host, path, credential });
-            }
-        }
-        let helpers = document.cred_helpers.unwrap_or_default();
-        let host_helpers = helpers.into_iter().filter_map(|(key, helper)| Some((split_key(&key)?.0, helper))).collect();
-        let default_helper = document.creds_store.filter(|helper| !helper.is_empty());
-        Ok(Self { name: name.to_owned(), entries, host_helpers, default_helper })
+        Ok(Self { path: Some(path.to_owned()), entries: credentials(auths)?, default_helper: None })
     }
 
     /// A file with one entry.
     pub(super) fn with_password(scope: &str, username: &str, password: &str) -> Self {
-        let credential = Credential::Basic {
-            username: Secret::new(username.to_owned()),
-            password: Secret::new(password.to_owned()),
-        };
-        let entries = split_key(scope).map(|(host, path)| Scoped { host, path, credential });
-        Self {
-            name: "password".to_owned(),
-            entries: entries.into_iter().collect(),
-            host_helpers: BTreeMap::new(),
-            default_helper: None,
-        }
+        let credential = Credential::basic(username, password);
+        let entry = Scope::parse(scope).map(|scope| Entry { scope, says: Says::Credential(credential) });
+        Self { path: None, entries: entry.into_iter().collect(), default_helper: None }
     }
 
-    /// The entry with the longest path that covers a repository; a helper where there is none.
-    pub(super) fn find(&self, repository: &Repository) -> Option<Entry> {
-        if let Some(helper) = self.host_helpers.get(repository.host()) {
-            return Some(Entry::Helper(helper.clone()));
-        }
-        let covering = self.entries.iter().filter(|entry| entry.covers(repository));
-        match covering.max_by_key(|entry| entry.path.len()) {
-            Some(entry) => Some(Entry::Credential(entry.credential.clone())),
-            None => self.default_helper.clone().map(Entry::Helper),
-        }
+    /// The entries that cover a repository.
+    pub(super) fn covering(&self, repository: &Repository) -> impl Iterator<Item = (Narrowness, &Entry)> {
+        let covering = self.entries.iter().filter(|entry| entry.scope.covers(repository));
+        covering.map(|entry| (entry.scope.narrowness(), entry))
     }
 }
 
-impl Scoped {
-    fn covers(&self, repository: &Repository) -> bool {
-        self.host == repository.host()
-            && (self.path.is_empty()
-                || repository
-                    .path()
-                    .strip_prefix(self.path.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+fn object<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, String> {
+    // Without this, a JSON array would be read as the fields of the document in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err("it is not a JSON object".to_owned());
     }
+    serde_json::from_slice(bytes)
+        .map_err(|error| format!("line {}, column {}: not the expected JSON", error.line(), error.column()))
+}
+
+fn check_helper(name: &str) -> Result<(), String> {
+    if is_helper_name(name) { Ok(()) } else { Err("it names a credential helper that is not a name".to_owned()) }
+}
+
+fn credentials(auths: BTreeMap<String, AuthEntry>) -> Result<Vec<Entry>, String> {
+    let mut entries = Vec::new();
+    for (key, entry) in auths {
+        // Keys that name no host (such as a helper's own bookkeeping) speak for no registry.
+        let Some(scope) = Scope::parse(&key) else { continue };
+        let credential = entry.credential().map_err(|problem| format!("the entry `{key}` {problem}"))?;
+        entries.extend(credential.map(|credential| Entry { scope, says: Says::Credential(credential) }));
+    }
+    Ok(entries)
 }
 
 impl AuthEntry {
     /// The credential of an entry; `None` for the empty entries that `docker login` leaves beside a helper.
     fn credential(self) -> Result<Option<Credential>, &'static str> {
+        let pair = self.pair()?;
         if let Some(token) = self.identitytoken.filter(|token| !token.expose().is_empty()) {
-            return Ok(Some(Credential::IdentityToken(token)));
+            let username = pair.map_or_else(|| Secret::new(String::new()), |(username, _)| username);
+            return Ok(Some(Credential::IdentityToken { username, token }));
         }
-        if let Some(auth) = self.auth.filter(|auth| !auth.expose().is_empty()) {
+        Ok(pair.map(|(username, secret)| Credential::new(username, secret)))
+    }
+
+    fn pair(&self) -> Result<Option<(Secret, Secret)>, &'static str> {
+        let some = |secret: &Option<Secret>| secret.clone().filter(|secret| !secret.expose().is_empty());
+        if let Some(auth) = some(&self.auth) {
             let bytes = BASE64.decode(auth.expose().trim()).map_err(|_| "has an `auth` that is not base64")?;
             let bytes = Zeroizing::new(bytes);
             let text = std::str::from_utf8(&bytes).map_err(|_| "has an `auth` that is not text")?;
             let (username, password) = text.split_once(':').ok_or("has an `auth` without a colon")?;
             // Some versions of Docker pad the password with zero bytes.
             let password = password.trim_end_matches('\0');
-            return Ok(Some(Credential::Basic {
-                username: Secret::new(username.to_owned()),
-                password: Secret::new(password.to_owned()),
-            }));
+            return Ok(Some((Secret::new(username.to_owned()), Secret::new(password.to_owned()))));
         }
-        match (self.username, self.password) {
-            (Some(username), Some(password)) if !username.expose().is_empty() => {
-                Ok(Some(Credential::Basic { username, password }))
-            }
-            _ => Ok(None),
-        }
+        Ok(some(&self.username).zip(self.password.clone()))
     }
-}
-
-/// Host and path of a key: `registry.example.com/team`, `https://index.docker.io/v1/`.
-fn split_key(key: &str) -> Option<(String, String)> {
-    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
-    let was_url = bare.is_some();
-    let bare = bare.unwrap_or(key).trim_end_matches('/');
-    let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
-    // The version of the registry's API is part of the old URLs, not of a repository's path.
-    let path = if was_url && matches!(path, "v1" | "v2") { "" } else { path };
-    Some((normal_host(host).ok()?, path.trim_matches('/').to_owned()))
 }
 
 #[cfg(test)]
@@ -178,13 +166,16 @@ mod tests {
     use super::*;
 
     fn name(file: &DockerConfig, repository: &str) -> String {
-        match file.find(&repository.parse().unwrap()) {
-            None => "none".to_owned(),
-            Some(Entry::Helper(helper)) => format!("helper {helper}"),
-            Some(Entry::Credential(Credential::Basic { username, password })) => {
+        let repository = repository.parse().unwrap();
+        let mut covering: Vec<_> = file.covering(&repository).collect();
+        covering.sort_by_key(|(narrowness, _)| std::cmp::Reverse(*narrowness));
+        match covering.first().map(|(_, entry)| &entry.says) {
+            None => file.default_helper.as_ref().map_or("none".to_owned(), |helper| format!("helper {helper}")),
+            Some(Says::Helper(helper)) => format!("helper {helper}"),
+            Some(Says::Credential(Credential::Basic { username, password })) => {
                 format!("{}:{}", username.expose(), password.expose())
             }
-            Some(Entry::Credential(Credential::IdentityToken(token))) => format!("token {}", token.expose()),
+            Some(Says::Credential(Credential::IdentityToken { token, .. })) => format!("token {}", token.expose()),
         }
     }
 
@@ -227,12 +218,14 @@ mod tests {
         let file = DockerConfig::parse(
             "test",
             br#"{"auths": {"r.example": {}, "plain.example": {"auth": "YTpi"}}, "credsStore": "desktop",
-                 "credHelpers": {"gcr.example": "gcloud"}}"#,
+                 "credHelpers": {"gcr.example": "gcloud", "https://paths.example/team-a": "a", "paths.example": ""}}"#,
         )
         .unwrap();
         assert_eq!(name(&file, "r.example/x"), "helper desktop");
         assert_eq!(name(&file, "plain.example/x"), "a:b");
         assert_eq!(name(&file, "gcr.example/x"), "helper gcloud");
+        assert_eq!(name(&file, "paths.example/team-a/x"), "helper a");
+        assert_eq!(name(&file, "paths.example/team-b/x"), "helper desktop");
     }
 
     #[test]
@@ -243,10 +236,26 @@ mod tests {
             "{\"auths\": []}",
             r#"{"auths": {"r.example": {"auth": "!"}}}"#,
             r#"{"auths": {"r.example": {"auth": "bm9jb2xvbg=="}}}"#,
+            r#"{"credsStore": "../evil"}"#,
+            r#"{"credHelpers": {"r.example": "a b"}}"#,
         ] {
             assert!(DockerConfig::parse("test", text.as_bytes()).is_err(), "{text}");
         }
         assert!(DockerConfig::parse("test", b"{}").is_ok());
         assert!(DockerConfig::parse("test", br#"{"auths": null}"#).is_ok());
+    }
+
+    #[test]
+    fn the_older_form_and_the_patterns_of_kubernetes_are_read() {
+        let old = br#"{"https://index.docker.io/v1/": {"username": "a", "password": "1", "email": "a@b.example"}}"#;
+        assert_eq!(name(&DockerConfig::parse_dockercfg("test", old).unwrap(), "nginx"), "a:1");
+        assert_eq!(name(&DockerConfig::parse("test", old).unwrap(), "nginx"), "none");
+        let file = br#"{"auths": {"*.r.example": {"auth": "YTpi"}, "a.r.example": {"auth": "Yzpk"}}}"#;
+        let file = DockerConfig::parse("test", file).unwrap();
+        assert_eq!((name(&file, "a.r.example/x"), name(&file, "b.r.example/x")), ("c:d".to_owned(), "a:b".to_owned()));
+        assert_eq!(name(&file, "b.r.example.evil.example/x"), "none");
+        for text in ["[]", "{\"r.example\": 1}", "{\"auths\": []}"] {
+            assert!(DockerConfig::parse_dockercfg("test", text.as_bytes()).is_err(), "{text}");
+        }
     }
 }

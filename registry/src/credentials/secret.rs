@@ -6,12 +6,16 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Text that must not be seen.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     pub(crate) fn new(text: String) -> Self {
         Self(Arc::new(Zeroizing::new(text)))
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::new(String::new())
     }
 
     pub(crate) fn expose(&self) -> &str {

@@ -12,7 +12,7 @@ use super::challenge::Challenge;
 use super::door::{Door, Knock};
 use super::grants::{Grants, Service};
 use super::{Failure, Request, Response, Transport, token};
-use crate::credentials::{Credential, CredentialSource, Lookup};
+use crate::credentials::{Credential, CredentialSource, Lookup, Unavailable};
 use crate::remembered::Remembered;
 
 /// How long an idle registry is remembered.
@@ -39,12 +39,11 @@ impl<T: Transport + 'static> Auth<T> {
         if !request.endpoint.is_origin_of(&request.url) {
             return self.inner.send(request).await;
         }
-        let lookup = self.credentials.find(&request.repository);
         let door = self.doors.find_or_insert_with(request.endpoint.name.clone(), LIFETIME, Arc::default);
         let knock = door.knock(request.deadline).await;
-        let used = match &knock {
-            Knock::Known(asked) => self.answer(request, asked, &lookup, None).await?,
-            Knock::First(_) | Knock::Unanswered => None,
+        let (mut used, mut lookup) = match &knock {
+            Knock::Known(asked) => self.answer(request, asked, None).await?,
+            Knock::First(_) | Knock::Unanswered => (None, Lookup::default()),
         };
         let response = self.inner.send(&with_authorization(request, used.clone())).await?;
         let asked = door.learn(&response, used.is_some());
@@ -56,23 +55,66 @@ impl<T: Transport + 'static> Auth<T> {
         let Some(asked) = asked else {
             return Err(Failure::Unauthorized(refusal(&lookup, used.is_some())));
         };
-        let next = self.answer(request, &asked, &lookup, used.as_ref()).await?;
-        let is_new = next.is_some() && next != used;
-        if !is_new {
-            return Err(Failure::Unauthorized(refusal(&lookup, used.is_some())));
+        // A password that was kept may have been changed meanwhile; a token that was granted just now has not.
+        let attempts = if asked.contains(&Challenge::Basic) { 2 } else { 1 };
+        for _ in 0..attempts {
+            let next;
+            (next, lookup) = self.answer(request, &asked, used.as_ref()).await?;
+            if next.is_none() || next == used {
+                break;
+            }
+            let response = self.inner.send(&with_authorization(request, next.clone())).await?;
+            if response.status != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            used = next;
         }
-        let response = self.inner.send(&with_authorization(request, next)).await?;
-        if response.status == StatusCode::UNAUTHORIZED {
-            return Err(Failure::Unauthorized(refusal(&lookup, true)));
-        }
-        Ok(response)
+        Err(Failure::Unauthorized(refusal(&lookup, used.is_some())))
     }
 
-    /// The header that answers what is asked; `refused` is one that the registry did not accept just now.
+    /// The header that answers what is asked, and what is known about us where that had to be found out; `refused` is a
+    /// header that the registry did not accept just now.
     async fn answer(
         &self,
         request: &Request,
         asked: &[Challenge],
+        refused: Option<&HeaderValue>,
+    ) -> Result<(Option<HeaderValue>, Lookup), Failure> {
+        if asked.is_empty() {
+            return Ok((None, Lookup::default()));
+        }
+        let generation = self.credentials.generation().await;
+        let held = self.grants.held(request, generation, refused);
+        if let Some((header, false)) = held {
+            return Ok((Some(header), Lookup::default()));
+        }
+        let lookup = match (self.credentials.find(&request.repository, request.deadline).await, held) {
+            (Ok(lookup), _) => lookup,
+            // It is time for the next token, and this one is still good.
+            (Err(_), Some((header, _))) => return Ok((Some(header), Lookup::default())),
+            (Err(unavailable), None) => return Err(unavailable.into()),
+        };
+        let first = self.answer_as(request, asked, generation, &lookup, refused).await;
+        let is_refused = match &first {
+            Ok(header) => header.is_some() && header.as_ref() == refused,
+            Err(failure) => matches!(failure, Failure::Unauthorized(_)),
+        };
+        if is_refused
+            && lookup.credential.is_some()
+            && let Some(other) = self.credentials.find_another(&lookup, &request.repository, request.deadline).await?
+        {
+            let generation = self.credentials.generation().await;
+            return Ok((self.answer_as(request, asked, generation, &other, refused).await?, other));
+        }
+        Ok((first?, lookup))
+    }
+
+    /// The header by which somebody answers what is asked.
+    async fn answer_as(
+        &self,
+        request: &Request,
+        asked: &[Challenge],
+        generation: u64,
         lookup: &Lookup,
         refused: Option<&HeaderValue>,
     ) -> Result<Option<HeaderValue>, Failure> {
@@ -83,10 +125,19 @@ impl<T: Transport + 'static> Auth<T> {
             }
             (None | Some(Challenge::Basic), _) => Ok(None),
             (Some(Challenge::Bearer { realm, service }), credential) => {
-                let service = Service { realm, name: service.as_deref(), credential };
+                let service = Service { realm, name: service.as_deref(), credential, generation };
                 let header = self.grants.header(&self.inner, request, service, refused).await;
                 header.map(Some).map_err(|failure| explain(failure, lookup))
             }
+        }
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::Deadline => Self::Deadline,
+            Unavailable::Failed(problem) => Self::Credentials(problem),
         }
     }
 }

@@ -23,12 +23,14 @@ const LONGEST: Duration = Duration::from_secs(15);
 /// with a short life a quarter of it.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// What a token is for: one repository at one registry, and one kind of access.
+/// What a token is for: one repository at one registry, and one kind of access. With other files of credentials we may
+/// be somebody else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Scope {
     registry: String,
     repository: Repository,
     access: Access,
+    generation: u64,
 }
 
 /// The tokens that are held, and the requests for some that are under way.
@@ -65,11 +67,27 @@ pub(super) struct Service<'a> {
     pub(super) realm: &'a Url,
     pub(super) name: Option<&'a str>,
     pub(super) credential: Option<&'a Credential>,
+    /// Of the files that the credential is from.
+    pub(super) generation: u64,
 }
 
 impl Grants {
     pub(super) fn new() -> Self {
         Self { slots: Remembered::with_capacity(CAPACITY) }
+    }
+
+    /// The header of a token that is held, and whether it is time for the next one. Who we are need not be known for it.
+    pub(super) fn held(
+        &self,
+        request: &Request,
+        generation: u64,
+        refused: Option<&HeaderValue>,
+    ) -> Option<(HeaderValue, bool)> {
+        match self.slots.find(&Scope::of(request, generation))?.held_or_asked_for(refused) {
+            Ready::Good(header) => Some((header, false)),
+            Ready::Renew(header) => Some((header, true)),
+            Ready::AskedFor(_) | Ready::Nothing => None,
+        }
     }
 
     /// The header for a request; `refused` is one that the registry did not accept just now.
@@ -80,12 +98,7 @@ impl Grants {
         service: Service<'_>,
         refused: Option<&HeaderValue>,
     ) -> Outcome {
-        let scope = Scope {
-            registry: request.endpoint.name.clone(),
-            repository: request.repository.clone(),
-            access: request.access,
-        };
-        let slot = self.slots.find_or_insert_with(scope, KEPT, Arc::default);
+        let slot = self.slots.find_or_insert_with(Scope::of(request, service.generation), KEPT, Arc::default);
         let mut flight = match slot.held_or_asked_for(refused) {
             Ready::Good(header) => return Ok(header),
             Ready::Renew(header) => {
@@ -101,6 +114,13 @@ impl Grants {
             Ok(Err(_)) => Err(Failure::Connection("the request for a token was broken off".to_owned())),
             Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Failure::Deadline)),
         }
+    }
+}
+
+impl Scope {
+    fn of(request: &Request, generation: u64) -> Self {
+        let registry = request.endpoint.name.clone();
+        Self { registry, repository: request.repository.clone(), access: request.access, generation }
     }
 }
 

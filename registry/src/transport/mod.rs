@@ -104,6 +104,8 @@ pub(crate) struct Response {
 pub(crate) enum Failure {
     /// The connection failed, or broke off before the body's end.
     Connection(String),
+    /// Who should know our credentials has failed to say them.
+    Credentials(String),
     /// The operation's deadline passed.
     Deadline,
     /// The answer contradicts the request: compressed unasked, a redirect that must not be followed.
@@ -130,6 +132,7 @@ impl Failure {
         let to = &request.endpoint.name;
         match self {
             Self::Connection(problem) => Cause::new(Code::RegistryUnavailable, format!("`{to}`: {problem}")),
+            Self::Credentials(problem) => Cause::new(Code::CredentialsUnavailable, format!("`{to}`: {problem}")),
             Self::Deadline => Cause::new(Code::DeadlineExceeded, format!("`{to}` had not answered at the deadline")),
             Self::Inconsistent(problem) => Cause::new(Code::RegistryInconsistent, format!("`{to}`: {problem}")),
             Self::Refused(refused) => Cause::new(Code::RegistryAddressRefused, format!("`{to}`: {refused}")),

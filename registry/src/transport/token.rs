@@ -101,7 +101,7 @@ fn token_request(
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let (method, body) = match credential {
-        Some(Credential::IdentityToken(token)) => {
+        Some(Credential::IdentityToken { token, .. }) => {
             let mut form = Serializer::new(String::new());
             form.append_pair("grant_type", "refresh_token");
             form.append_pair("refresh_token", token.expose());
@@ -206,7 +206,8 @@ mod tests {
     #[tokio::test]
     async fn an_identity_token_is_exchanged_in_a_form_and_a_token_keeps_its_lifetime() {
         let asked = request(Method::GET, "registry.example.com/app");
-        let credential = Credential::IdentityToken(Secret::new("canary".to_owned()));
+        let credential =
+            Credential::IdentityToken { username: Secret::empty(), token: Secret::new("canary".to_owned()) };
         let transport = answers(r#"{"access_token":"t","expires_in":300}"#);
         let realm = url("https://registry.example.com/token");
         let granted = grant(&transport, &asked, &realm, Some("s"), Some(&credential)).await.unwrap();

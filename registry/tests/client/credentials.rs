@@ -18,18 +18,18 @@ fn with_canary(host: &str) -> Configuration {
     Configuration { credentials, ..Configuration::default() }
 }
 
-fn authorization(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn authorization(headers: &HeaderMap) -> Option<String> {
     headers.get("authorization").map(|value| value.to_str().unwrap().to_owned())
 }
 
-fn challenge(value: &str) -> Response {
+pub(crate) fn challenge(value: &str) -> Response {
     let mut response = text(401, "");
     response.headers_mut().insert("www-authenticate", value.parse().unwrap());
     response
 }
 
 /// A registry that wants a bearer token from its own `/token`, or from another realm.
-async fn bearer(realm: Option<String>) -> Scripted {
+pub(crate) async fn bearer(realm: Option<String>) -> Scripted {
     Scripted::with(
         move |request| {
             if request.uri().path() == "/token" {

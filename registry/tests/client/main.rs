@@ -4,6 +4,8 @@
 
 mod attach;
 mod certificates;
+mod credential_files;
+mod credential_programs;
 mod credentials;
 mod gather;
 mod listings;
