@@ -196,6 +196,6 @@ fn with_identity_token(folder: &Path, host: &str) -> Registry {
     let file = folder.join("config.json");
     let auths = serde_json::json!({"auths": {host: {"identitytoken": CANARY}}});
     std::fs::write(&file, auths.to_string()).unwrap();
-    let credentials = CredentialSource::from_file(&file).unwrap();
+    let credentials = CredentialSource::from_paths(&[file]).unwrap();
     client_with(Configuration { credentials, ..Configuration::default() })
 }

@@ -10,8 +10,8 @@ use hallmark_policy::image::Repository;
 use tokio::sync::Semaphore;
 
 use super::Credential;
+use super::docker_helper::Helper;
 use super::error::Unavailable;
-use super::helper::Helper;
 use super::limits::{DOUBTFUL_LIFETIME, FAILURE_LIFETIME, MAX_KEPT, MAX_LIFETIME, MAX_RUNNING, RUN_TIMEOUT};
 use super::provider::Provider;
 use super::scope::Scope;

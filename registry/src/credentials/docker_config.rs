@@ -13,7 +13,7 @@ use hallmark_policy::image::Repository;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::helper::is_helper_name;
+use super::docker_helper::is_helper_name;
 use super::limits::MAX_ENTRIES;
 use super::scope::{Narrowness, Scope};
 use super::{Credential, Secret};

@@ -5,9 +5,9 @@
 
 mod answers;
 mod docker_config;
+mod docker_helper;
 mod error;
 mod files;
-mod helper;
 mod limits;
 mod program;
 mod provider;
@@ -25,10 +25,10 @@ use hallmark_policy::image::Repository;
 
 use answers::{Answers, Asked, Used};
 use docker_config::{DockerConfig, Says};
+use docker_helper::Helper;
 pub use error::CredentialError;
 pub(crate) use error::Unavailable;
 use files::{Files, Place, Watched};
-use helper::Helper;
 use provider::Provider;
 pub(crate) use secret::Secret;
 

@@ -11,8 +11,8 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::answers::{About, Answer};
+use super::docker_helper::is_helper_name;
 use super::error::CredentialError;
-use super::helper::is_helper_name;
 use super::limits::{MAX_FILE_BYTES, MAX_PATTERNS, MAX_PROVIDERS};
 use super::program::{Output, Program, RunError, is_program, run};
 use super::scope::Scope;
