@@ -16,6 +16,7 @@ mod exhaustion;
 mod faults;
 mod floods;
 mod indexes;
+mod kept;
 mod passwords;
 mod real_registries;
 mod recorded;

@@ -19,6 +19,8 @@ mod support;
 #[cfg(test)]
 mod textbook_rsa;
 #[cfg(test)]
+mod timestamp_bounds;
+#[cfg(test)]
 mod timestamps;
 #[cfg(test)]
 mod wycheproof;

@@ -13,7 +13,7 @@ use crate::authority::{Authority, Token, pem};
 use crate::support::{Attached, Key, image, now, snapshot, subject};
 
 /// A bundle of key 1, and the signature in it.
-fn bundle() -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn bundle() -> (Vec<u8>, Vec<u8>) {
     let bundle = Key::new(1).signs(Format::SigstoreBundle).blob().to_vec();
     let json: serde_json::Value = serde_json::from_slice(&bundle).unwrap();
     let signature = json["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap();
@@ -22,7 +22,7 @@ fn bundle() -> (Vec<u8>, Vec<u8>) {
 }
 
 /// The bundle with these timestamps.
-fn stamped(responses: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn stamped(responses: &[Vec<u8>]) -> Vec<u8> {
     let mut json: serde_json::Value = serde_json::from_slice(&bundle().0).unwrap();
     let list: Vec<_> = responses.iter().map(|r| serde_json::json!({"signedTimestamp": STANDARD.encode(r)})).collect();
     json["verificationMaterial"]["timestampVerificationData"] = serde_json::json!({"rfc3161Timestamps": list});
@@ -33,7 +33,7 @@ fn quoted(pem: &str) -> String {
     pem.replace('\n', "\\n")
 }
 
-fn listed(authority: &Authority, valid_for: &str) -> String {
+pub(crate) fn listed(authority: &Authority, valid_for: &str) -> String {
     let chain = quoted(&authority.chain());
     format!("    - {{name: {}, certificateChain: {{pem: \"{chain}\"}}{valid_for}}}\n", authority.name)
 }
@@ -48,11 +48,11 @@ pub(crate) fn policy(window: &str, needed: usize, authorities: &str) -> TrustSna
     )])
 }
 
-fn tsa() -> Authority {
+pub(crate) fn tsa() -> Authority {
     Authority::new("tsa", 1)
 }
 
-fn judged(responses: &[Vec<u8>], trust: &TrustSnapshot, now: Timestamp) -> Verdict {
+pub(crate) fn judged(responses: &[Vec<u8>], trust: &TrustSnapshot, now: Timestamp) -> Verdict {
     let evidence = Attached::nothing().with_bundle(&stamped(responses)).decoded();
     evaluate(&Question::about(image()), trust, &evidence, None, now)
 }
@@ -61,7 +61,7 @@ fn code(verdict: &Verdict) -> Option<Code> {
     verdict.reasons().first().map(|reason| reason.code)
 }
 
-fn stamp(authority: &Authority, time: &str) -> Vec<u8> {
+pub(crate) fn stamp(authority: &Authority, time: &str) -> Vec<u8> {
     authority.token(&bundle().1, time).response()
 }
 
