@@ -11,10 +11,12 @@ mod capability;
 mod client_certificate;
 mod configuration;
 mod content_cache;
+mod copy;
 mod credentials;
 mod endpoint;
 mod gather;
 mod items;
+mod layout;
 mod link;
 mod listing;
 mod mirror;
@@ -27,12 +29,18 @@ mod remembered;
 mod revalidate;
 mod tags;
 mod transport;
+mod upload;
 
 pub use attach::{AttachError, Attached};
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use configuration::{Addresses, Clock, Configuration, ConfigurationError, HostConfiguration};
 pub use content_cache::{ContentCache, Partition};
+pub use copy::{
+    AttachedItem, Copied, CopyError, Counts, Destination, Options as CopyOptions, Origin, Progress as CopyProgress,
+    SavedImage,
+};
 pub use credentials::{CredentialError, CredentialSource};
+pub use layout::{Layout, LayoutError, LayoutImage, LayoutName, LayoutReference, LayoutReferenceError};
 pub use mirror::{Location, Mirror, Route, Serves};
 pub use push::{PushError, PushedManifest};
 pub use read::FetchedManifest;

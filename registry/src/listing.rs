@@ -19,8 +19,6 @@ use crate::read::{ManifestName, Served, contradiction, status_cause};
 use crate::registry::Shared;
 use crate::transport::{Request, Response};
 
-/// Most pages of one listing.
-const MAX_PAGES: usize = 16;
 /// What the types of signatures begin with: Sigstore bundles (any version), cosign's and the Notary Project's.
 const SIGNED_TYPES: [&str; 3] =
     ["application/vnd.dev.sigstore.bundle", "application/vnd.dev.cosign.", "application/vnd.cncf.notary.signature"];
@@ -28,6 +26,22 @@ const SIGNED_TYPES: [&str; 3] =
 const PREDICATE_TYPE_ANNOTATION: &str = "dev.sigstore.bundle.predicateType";
 /// The predicate type of its plain signatures.
 const COSIGN_SIGNATURE_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
+
+/// How much of a listing is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Most entries.
+    entries: usize,
+    /// Most pages.
+    pages: usize,
+}
+
+impl Bounds {
+    /// For everything that is attached to an image: a copy that leaves something out is not one.
+    pub(crate) const COPY: Self = Self { entries: 4096, pages: 256 };
+    /// For a verdict.
+    const EVIDENCE: Self = Self { entries: MAX_SIGNATURES, pages: 16 };
+}
 
 /// What one place lists.
 pub(crate) struct Listing {
@@ -84,12 +98,29 @@ impl Listing {
         Self { place, observed_at, manifests, truncated: false, broken_off: None }
     }
 
-    fn of(place: Place, observed_at: Timestamp, entries: Vec<Entry>) -> Self {
+    fn of(place: Place, observed_at: Timestamp, entries: Vec<Entry>, bounds: Bounds) -> Self {
         let mut seen = BTreeSet::new();
         let mut entries: Vec<Entry> = entries.into_iter().filter(|entry| seen.insert(entry.digest)).collect();
-        let truncated = entries.len() > MAX_SIGNATURES;
-        entries.truncate(MAX_SIGNATURES);
+        let truncated = entries.len() > bounds.entries;
+        entries.truncate(bounds.entries);
         Self { place, observed_at, manifests: Observation::Found(entries), truncated, broken_off: None }
+    }
+
+    /// Every manifest that is listed; or why they are not all known.
+    pub(crate) fn whole(self, host: &str) -> Result<Vec<Digest>, Cause> {
+        let listed = match self.manifests {
+            Observation::Found(entries) => entries.iter().map(|entry| entry.digest).collect(),
+            Observation::Absent => Vec::new(),
+            Observation::Unknown(cause) => return Err(cause),
+        };
+        match self.broken_off {
+            Some(cause) => Err(cause),
+            None if self.truncated => {
+                let problem = format!("it lists more than {} referrers of one manifest", listed.len());
+                Err(contradiction(host, &problem))
+            }
+            None => Ok(listed),
+        }
     }
 
     /// The place was asked, and lists nothing.
@@ -166,6 +197,16 @@ impl Shared {
     /// The referrers API (distribution-spec, "Listing Referrers"). Never filtered by artifact type: some writers get
     /// that wrong in the descriptor.
     pub(crate) async fn list_referrers(&self, image: &PinnedImage, deadline: Instant) -> Listing {
+        self.list_referrers_within(image, Bounds::EVIDENCE, deadline).await
+    }
+
+    /// The same, as far as these bounds.
+    pub(crate) async fn list_referrers_within(
+        &self,
+        image: &PinnedImage,
+        bounds: Bounds,
+        deadline: Instant,
+    ) -> Listing {
         let host = image.repository.host();
         if let Some(seen_at) = self.capabilities.lacks_referrers_since(host) {
             return Listing::new(Place::ReferrersApi, seen_at, Observation::Absent);
@@ -191,17 +232,17 @@ impl Shared {
                 return Listing::new(Place::ReferrersApi, observed_at, Observation::Absent);
             }
         };
-        match self.follow_pages(&mut request, first).await {
+        match self.follow_pages(&mut request, first, bounds).await {
             Err(cause) => unknown(cause),
             Ok(Pages { entries, broken_off, cut }) => {
-                let listing = Listing::of(Place::ReferrersApi, observed_at, entries);
+                let listing = Listing::of(Place::ReferrersApi, observed_at, entries, bounds);
                 Listing { broken_off, truncated: listing.truncated || cut, ..listing }
             }
         }
     }
 
     /// The entries of all pages, and why they are not all. `Err` when there is not even a first page.
-    async fn follow_pages(&self, request: &mut Request, first: Page) -> Result<Pages, Cause> {
+    async fn follow_pages(&self, request: &mut Request, first: Page, bounds: Bounds) -> Result<Pages, Cause> {
         let broken = |entries, cause| Ok(Pages { entries, broken_off: Some(cause), cut: false });
         let Page { mut entries, next } = first;
         let mut next = match next {
@@ -210,7 +251,7 @@ impl Shared {
         };
         let mut visited: BTreeSet<Url> = [request.url.clone()].into();
         while let Some(url) = next {
-            if entries.len() > MAX_SIGNATURES {
+            if entries.len() > bounds.entries {
                 return Ok(Pages { entries, broken_off: None, cut: true });
             }
             let host = request.endpoint.name.as_str();
@@ -220,8 +261,8 @@ impl Shared {
             if !visited.insert(url.clone()) {
                 return broken(entries, contradiction(host, "its listing goes round in a circle"));
             }
-            if visited.len() > MAX_PAGES {
-                let problem = format!("its listing has more than {MAX_PAGES} pages");
+            if visited.len() > bounds.pages {
+                let problem = format!("its listing has more than {} pages", bounds.pages);
                 return broken(entries, contradiction(host, &problem));
             }
             request.url = url;
@@ -241,6 +282,11 @@ impl Shared {
 
     /// The index under the fallback tag (distribution-spec, "Referrers Tag Schema").
     pub(crate) async fn list_fallback(&self, image: &PinnedImage, deadline: Instant) -> Listing {
+        self.list_fallback_within(image, Bounds::EVIDENCE, deadline).await
+    }
+
+    /// The same, as far as these bounds.
+    pub(crate) async fn list_fallback_within(&self, image: &PinnedImage, bounds: Bounds, deadline: Instant) -> Listing {
         let observed_at = self.now();
         let tag = image.digest.fallback_tag();
         let host = image.repository.host();
@@ -258,7 +304,7 @@ impl Shared {
             _ => Err(status_cause(request, &response)),
         };
         match self.read_listing(&mut request, read).await {
-            Ok((Some(entries), _)) => Listing::of(Place::FallbackTag, observed_at, entries),
+            Ok((Some(entries), _)) => Listing::of(Place::FallbackTag, observed_at, entries, bounds),
             Ok((None, _)) => Listing::new(Place::FallbackTag, observed_at, Observation::Absent),
             Err(cause) => unknown(cause),
         }

@@ -270,7 +270,7 @@ impl Shared {
         }
     }
 
-    async fn send_push(&self, request: &Request) -> Result<Response, PushError> {
+    pub(crate) async fn send_push(&self, request: &Request) -> Result<Response, PushError> {
         self.transport.send(request).await.map_err(|failure| PushError::Unknown(failure.cause(request)))
     }
 }
@@ -322,7 +322,7 @@ fn is_passing(error: &PushError) -> bool {
 
 /// Where to PUT a blob. A registry behind a proxy that ends TLS often names itself with `http`: it is dialled as it
 /// was before. Another host gets the blob without our credentials, and https is never given up.
-fn upload_address(begin: &Request, headers: &HeaderMap) -> Result<Url, PushError> {
+pub(crate) fn upload_address(begin: &Request, headers: &HeaderMap) -> Result<Url, PushError> {
     let problem = |problem: &str| PushError::Location { problem: problem.to_owned() };
     let location = headers.get(LOCATION).ok_or_else(|| problem("there is none"))?;
     let location = location.to_str().map_err(|_| problem("it is not text"))?;
@@ -335,7 +335,7 @@ fn upload_address(begin: &Request, headers: &HeaderMap) -> Result<Url, PushError
     Ok(url)
 }
 
-fn refused(what: &'static str, request: &Request, response: &Response) -> PushError {
+pub(crate) fn refused(what: &'static str, request: &Request, response: &Response) -> PushError {
     match response.status.as_u16() {
         status @ (400 | 402 | 404..=407 | 409..=424 | 426..=428 | 430..=499) => {
             PushError::Refused { what, status, detail: quote_error_body(&response.body) }

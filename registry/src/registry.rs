@@ -28,7 +28,7 @@ use crate::transport::{HostTraffic, Hosts, Stack, Transport};
 /// The client of every registry. Clones share connections, tokens, and what is remembered of registries.
 #[derive(Clone)]
 pub struct Registry {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all clones share.
@@ -300,7 +300,7 @@ impl Shared {
 
     /// When an operation that was given no deadline has taken too long. The time in which a registry wants to be left
     /// alone comes on top.
-    fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.operation_timeout + self.throttle_patience
     }
 }

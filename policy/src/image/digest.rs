@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{SHA256, SHA512, digest};
+use aws_lc_rs::digest::{Context, SHA256, SHA512, digest};
 
 use super::Tag;
 
@@ -18,6 +18,60 @@ pub struct Digest(Value);
 enum Value {
     Sha256([u8; 32]),
     Sha512([u8; 64]),
+}
+
+/// Computes a digest of bytes that arrive in parts, so that nobody has to hold them all.
+///
+/// ```
+/// use hallmark_policy::image::{Digest, Hasher};
+///
+/// let expected = Digest::of(b"layer");
+/// let mut hasher = Hasher::like(expected);
+/// hasher.update(b"lay");
+/// hasher.update(b"er");
+/// assert_eq!(hasher.finish(), expected);
+/// ```
+#[derive(Clone)]
+pub struct Hasher {
+    context: Context,
+    is_sha512: bool,
+}
+
+impl Hasher {
+    /// Computes with the algorithm of this digest.
+    #[must_use]
+    pub fn like(digest: Digest) -> Self {
+        match digest.0 {
+            Value::Sha256(_) => Self { context: Context::new(&SHA256), is_sha512: false },
+            Value::Sha512(_) => Self { context: Context::new(&SHA512), is_sha512: true },
+        }
+    }
+
+    /// Adds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.context.update(bytes);
+    }
+
+    /// The digest of everything that was added.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        let computed = self.context.finish();
+        Digest(if self.is_sha512 {
+            let mut value = [0; 64];
+            value.copy_from_slice(computed.as_ref());
+            Value::Sha512(value)
+        } else {
+            let mut value = [0; 32];
+            value.copy_from_slice(computed.as_ref());
+            Value::Sha256(value)
+        })
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
+    }
 }
 
 /// Why a text is not a digest.
@@ -87,7 +141,17 @@ impl Digest {
     /// The tag under which cosign 2 keeps simple-signing signatures: `sha256-<hex>.sig`.
     #[must_use]
     pub fn signature_tag(&self) -> Tag {
-        let mut tag = format!("{}-{}.sig", self.algorithm(), self.encoded());
+        self.attachment_tag("sig")
+    }
+
+    /// The tags under which cosign 2 keeps what it attaches: `sha256-<hex>.sig`, `.att` (attestations) and `.sbom`.
+    #[must_use]
+    pub fn attachment_tags(&self) -> [Tag; 3] {
+        ["sig", "att", "sbom"].map(|suffix| self.attachment_tag(suffix))
+    }
+
+    fn attachment_tag(&self, suffix: &str) -> Tag {
+        let mut tag = format!("{}-{}.{suffix}", self.algorithm(), self.encoded());
         tag.truncate(128);
         Tag::trusted(tag)
     }
@@ -163,6 +227,20 @@ mod tests {
         assert_eq!(long.parse::<Digest>().unwrap().to_string(), long);
         assert!(Digest::of(b"a").matches(b"a"));
         assert!(!Digest::of(b"a").matches(b"b"));
+    }
+
+    #[test]
+    fn a_digest_of_parts_is_the_digest_of_the_whole() {
+        let long = format!("sha512:{}", hex::encode(digest(&SHA512, b"abc").as_ref())).parse::<Digest>().unwrap();
+        for expected in [Digest::of(b"abc"), long] {
+            let mut hasher = Hasher::like(expected);
+            hasher.update(b"a");
+            hasher.update(b"");
+            hasher.update(b"bc");
+            assert_eq!(hasher.clone().finish(), expected);
+            hasher.update(b"d");
+            assert_ne!(hasher.finish(), expected);
+        }
     }
 
     #[test]

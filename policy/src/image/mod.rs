@@ -6,7 +6,7 @@ mod pinned;
 mod platform;
 mod reference;
 
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{Descriptor, Index, Manifest, ManifestError, Platform, media_type};
 pub use pinned::{Content, ContentMismatch, PinnedImage};
 pub use platform::{PlatformError, PlatformName, Platforms, is_runnable};

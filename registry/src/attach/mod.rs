@@ -12,7 +12,9 @@ use hallmark_policy::image::{Digest, PinnedImage, Tag};
 use crate::push::PushError;
 
 pub(crate) use bundle::{attach_bundle, bundle_annotations};
+pub(crate) use converge::converge;
 pub(crate) use simple_signing::attach_simple_signing;
+pub(crate) use tag_list::{ListKind, TagList};
 
 /// Most times that an index or a `.sig` manifest is written because another writer overwrote it: twenty writers at once
 /// need about five.

@@ -52,13 +52,15 @@ pub(crate) struct TagList {
     entries: Vec<Value>,
     own: usize,
     was_stripped: bool,
+    /// The document that is written where there is none.
+    template: Option<Written>,
 }
 
 /// A document that is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) bytes: Vec<u8>,
-    pub(super) media_type: String,
+pub(crate) struct Written {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) media_type: String,
     /// The configuration that it names, which must be pushed first.
     pub(super) config: Option<Vec<u8>>,
 }
@@ -68,7 +70,16 @@ impl TagList {
     pub(crate) fn with(kind: ListKind, tag: Tag, entries: &[Descriptor]) -> Self {
         // Serializing strings, numbers and maps with string keys has no way to fail.
         let entries: Vec<Value> = entries.iter().map(|entry| serde_json::to_value(entry).unwrap_or_default()).collect();
-        Self { kind, tag, own: entries.len(), entries, was_stripped: false }
+        Self { kind, tag, own: entries.len(), entries, was_stripped: false, template: None }
+    }
+
+    /// The list of a manifest that stands elsewhere under the same tag: written as it is where there is none, and added
+    /// to what is there otherwise. Its configuration and layers must be in the repository.
+    pub(crate) fn like(tag: Tag, media_type: &str, bytes: &[u8]) -> Result<Self, AttachError> {
+        let (_, entries) = parse(ListKind::Layers, &tag, bytes)?;
+        let template = Written { bytes: bytes.to_vec(), media_type: media_type.to_owned(), config: None };
+        let template = Some(template);
+        Ok(Self { kind: ListKind::Layers, tag, own: 0, entries, was_stripped: false, template })
     }
 
     pub(super) fn tag(&self) -> &Tag {
@@ -94,7 +105,7 @@ impl TagList {
     }
 
     /// The document with every entry in it; `None` when the existing one has them. What is seen is remembered.
-    pub(super) fn written(&mut self, existing: Option<&[u8]>) -> Result<Option<Written>, AttachError> {
+    pub(crate) fn written(&mut self, existing: Option<&[u8]>) -> Result<Option<Written>, AttachError> {
         let (document, present) = match existing {
             None => (None, Vec::new()),
             Some(bytes) => {
@@ -117,9 +128,10 @@ impl TagList {
                 format!("it has {} signatures, and no more than {MAX_SIGNATURES} are looked at", present.len());
             return Err(AttachError::Full { tag: self.tag.clone(), problem });
         }
-        let written = match document {
-            None => self.new_document()?,
-            Some(document) => self.extended(document, &present, &missing)?,
+        let written = match (document, &self.template) {
+            (None, Some(template)) if self.entries.len() == missing.len() => template.clone(),
+            (None, _) => self.new_document()?,
+            (Some(document), _) => self.extended(document, &present, &missing)?,
         };
         if written.bytes.len() > MAX_MANIFEST_BYTES {
             let problem = format!("with one more entry it would have more than {MAX_MANIFEST_BYTES} bytes");

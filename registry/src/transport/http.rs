@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::clients::Clients;
+use super::stream::{Incoming, Transfer, sent_already};
 use super::{Failure, Request, Response, Transport};
 use crate::address::Refused;
 use crate::configuration::{Configuration, ConfigurationError};
@@ -36,7 +37,11 @@ impl Http {
         // deadline may be much later, where a registry that asks for less traffic is waited for.
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
         let timeout = if is_read { self.request_timeout } else { self.write_timeout };
-        let until = request.deadline.min(Instant::now() + timeout);
+        let until = match request.transfer {
+            // The time that a blob may take goes by its size, and is in its deadline.
+            Transfer::Upload(_) => request.deadline,
+            Transfer::Download(_) | Transfer::Whole => request.deadline.min(Instant::now() + timeout),
+        };
         match tokio::time::timeout_at(until.into(), self.exchange(request)).await {
             Ok(result) => result,
             Err(_) if until == request.deadline => Err(Failure::Deadline),
@@ -51,7 +56,15 @@ impl Http {
             .headers(request.headers.clone())
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if !matches!(request.method, Method::GET | Method::HEAD) {
-            outgoing = outgoing.header(CONTENT_LENGTH, request.body.len()).body(request.body.clone());
+            outgoing = match &request.transfer {
+                Transfer::Upload(slot) => {
+                    let upload = slot.take().ok_or_else(sent_already)?;
+                    outgoing.header(CONTENT_LENGTH, upload.size).body(upload.into_body())
+                }
+                Transfer::Whole | Transfer::Download(_) => {
+                    outgoing.header(CONTENT_LENGTH, request.body.len()).body(request.body.clone())
+                }
+            };
         }
         let response = outgoing.send().await.map_err(connection)?;
         read(request, response).await
@@ -76,6 +89,10 @@ async fn read(request: &Request, mut response: reqwest::Response) -> Result<Resp
         let coding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
         if coding.is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) {
             return Err(Failure::Inconsistent("the body is compressed, which was not asked for".to_owned()));
+        }
+        if let Transfer::Download(slot) = &request.transfer {
+            slot.put(Incoming::new(response, request.deadline));
+            return Ok(Response { status, headers, body: Bytes::new(), is_framed });
         }
         read_body(&mut response, &headers, request.limit).await?
     } else {

@@ -17,6 +17,7 @@ mod http;
 mod queue;
 mod redirect;
 mod retry;
+mod stream;
 mod token;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(crate) use gate::backoff;
 pub use queue::HostTraffic;
 pub(crate) use queue::Hosts;
 pub(crate) use redirect::check_target;
+pub(crate) use stream::{BrokenOff, Incoming, Outgoing, Slot, Transfer};
 
 /// From a request to a bounded response.
 pub(crate) trait Transport: Send + Sync {
@@ -58,6 +60,8 @@ pub(crate) struct Request {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Bodies that are not held: what passes through instead of `body`, or of the response's body.
+    pub(crate) transfer: Transfer,
     pub(crate) redirects: Redirects,
     /// Most bytes of a successful response's body.
     pub(crate) limit: usize,
@@ -188,7 +192,7 @@ mod fake {
 
     use super::{
         Access, Arc, BoxFuture, Bytes, Endpoint, Failure, HeaderMap, Method, Redirects, Request, Response, StatusCode,
-        Transport, Url, Waits, now,
+        Transfer, Transport, Url, Waits, now,
     };
 
     /// Answers from a list, and keeps the requests.
@@ -249,6 +253,7 @@ mod fake {
             method,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            transfer: Transfer::Whole,
             redirects: Redirects::Follow,
             limit: 1024,
             deadline: now() + Duration::from_secs(30),

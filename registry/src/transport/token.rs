@@ -13,7 +13,7 @@ use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
 use super::redirect::check_target;
-use super::{Access, Failure, Redirects, Request, Response, Transport};
+use super::{Access, Failure, Redirects, Request, Response, Transfer, Transport};
 use crate::credentials::{Credential, Secret};
 use crate::endpoint::authority;
 use crate::quote::quote_error_body;
@@ -123,7 +123,8 @@ fn token_request(
         }
     };
     let redirects = Redirects::Refuse;
-    Ok(Request { method, url, headers, body, redirects, limit: MAX_ANSWER_BYTES, ..request.clone() })
+    let transfer = Transfer::Whole;
+    Ok(Request { method, url, headers, body, transfer, redirects, limit: MAX_ANSWER_BYTES, ..request.clone() })
 }
 
 fn read(response: &Response) -> Option<Granted> {

@@ -4,6 +4,7 @@
 
 mod attach;
 mod certificates;
+mod copy;
 mod credential_files;
 mod credential_programs;
 mod credentials;

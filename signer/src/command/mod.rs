@@ -2,6 +2,8 @@
 
 mod children;
 mod completion;
+mod copy;
+mod copying;
 #[cfg(feature = "demo")]
 mod demo;
 mod evidence;
@@ -9,9 +11,11 @@ mod foreign;
 mod inspect;
 mod interruption;
 mod key;
+mod load;
 mod policy;
 mod registry_access;
 mod resign;
+mod save;
 mod sign;
 mod signing;
 mod timestamps;
@@ -53,6 +57,8 @@ struct CommandLine {
 enum Verb {
     /// Print the completion script of a shell
     Completion(completion::Arguments),
+    /// Copy images with everything that is attached to them
+    Copy(Box<copy::Arguments>),
     /// Show the whole job on this machine: registry, keys, signatures, service, verdicts
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
@@ -64,11 +70,15 @@ enum Verb {
     /// Make, import and look at keys
     #[command(subcommand)]
     Key(key::Verb),
+    /// Push what `save` wrote, with everything that is attached
+    Load(Box<load::Arguments>),
     /// Check, explain and describe trust policies
     #[command(subcommand)]
     Policy(policy::Verb),
     /// Sign again with another key what one key has signed
     Resign(Box<resign::Arguments>),
+    /// Save images with everything that is attached to them, for where no network goes
+    Save(Box<save::Arguments>),
     /// Sign images and attach the signatures to them
     Sign(Box<sign::Arguments>),
     /// Say whether images may be used, and why
@@ -104,13 +114,16 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
     let output = Output::new(command_line.output, command_line.verbose);
     match command_line.verb {
         Verb::Completion(arguments) => completion::run(&arguments, output),
+        Verb::Copy(arguments) => copy::run(&arguments, output),
         #[cfg(feature = "demo")]
         Verb::Demo(arguments) => demo::run(&arguments, output),
         Verb::Evidence(verb) => evidence::run(verb, output),
         Verb::Inspect(arguments) => inspect::run(&arguments, output),
         Verb::Key(verb) => key::run(verb, output),
+        Verb::Load(arguments) => load::run(&arguments, output),
         Verb::Policy(verb) => policy::run(verb, output),
         Verb::Resign(arguments) => resign::run(&arguments, output),
+        Verb::Save(arguments) => save::run(&arguments, output),
         Verb::Sign(arguments) => sign::run(&arguments, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
         Verb::VerifyBundle(arguments) => verify_bundle::run(&arguments, output),

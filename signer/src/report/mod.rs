@@ -1,6 +1,7 @@
 //! How answers are told: each in JSON, which is part of the interface, and in lines for people.
 
 mod bundle;
+mod copying;
 mod cosign;
 mod evidence;
 mod explanation;
@@ -8,6 +9,7 @@ mod signing;
 mod verdict;
 
 pub(crate) use bundle::BundleReport;
+pub(crate) use copying::{CopyReport, ImageCopied};
 pub(crate) use cosign::cosign_documents;
 pub(crate) use evidence::EvidenceReport;
 pub(crate) use explanation::ExplanationReport;

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod bundle;
 mod command_line;
+#[cfg(test)]
+mod copy;
 #[cfg(all(test, feature = "demo"))]
 mod demo;
 #[cfg(test)]

@@ -15,6 +15,9 @@ fn every_answer_keeps_its_shape() {
     let directory = tempfile::tempdir().unwrap();
     let (image, _) = registry.push("team/app:1.4");
     let (unsigned, _) = registry.push("team/other:1");
+    let host = &registry.host;
+    let (copy, absent, prefix) =
+        (format!("{host}/mirror/app"), format!("{host}/team/none:1"), format!("{host}/loaded/"));
     let policy = format!(
         "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: production}}\nspec:\n  authorities:\n    \
          - name: release-team\n      keys:\n        - publicKey: {{file: hallmark.pub}}\n  rules:\n    \
@@ -32,6 +35,10 @@ fn every_answer_keeps_its_shape() {
         ("verify-cosign", 0, vec!["verify", "--key", "hallmark.pub", &image, "-o", "cosign"]),
         ("inspect", 0, vec!["inspect", "--key", "hallmark.pub", &image]),
         ("evidence-fetch", 0, vec!["evidence", "fetch", &unsigned, "-d", "recorded"]),
+        ("copy", 0, vec!["copy", &image, &copy]),
+        ("copy-left", 11, vec!["copy", &absent, "oci:layout"]),
+        ("save", 0, vec!["save", &image, "--to", "app.tar"]),
+        ("load", 0, vec!["load", "app.tar", &prefix]),
         ("policy-check", 0, vec!["policy", "check", "policy.yaml"]),
         ("policy-explain", 10, vec!["policy", "explain", "--policy", "policy.yaml", &unsigned]),
     ] {

@@ -2,6 +2,7 @@
 //! tampered with nobody does.
 
 mod clients;
+mod copy;
 mod cosign;
 mod references;
 mod skopeo;

@@ -36,7 +36,8 @@ pub(super) fn images(arguments: &[String], list: Option<&Path>) -> Result<Vec<Im
     Ok(images)
 }
 
-fn read(path: &Path, name: &str) -> Result<String, Failure> {
+/// A list as text: a file, or standard input.
+pub(in crate::command) fn read(path: &Path, name: &str) -> Result<String, Failure> {
     let failure = |problem: String| {
         let hint = "give a text file with one image a line, or `-` for standard input";
         Failure::new(Exit::Usage, format!("cannot read {name}: {problem}"), hint)

@@ -2,7 +2,7 @@
 
 mod job;
 mod lifetime;
-mod list;
+pub(super) mod list;
 
 use std::path::PathBuf;
 use std::time::Duration;

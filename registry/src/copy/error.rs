@@ -1,0 +1,114 @@
+//! Why a copy is not complete.
+
+use hallmark_policy::Code;
+use hallmark_policy::evidence::Cause;
+use hallmark_policy::image::Digest;
+
+use crate::attach::AttachError;
+use crate::layout::LayoutError;
+use crate::push::PushError;
+
+/// Why a copy is not complete. The target's tag was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// What is to be copied is not there.
+    #[error("`{what}` does not exist")]
+    Absent {
+        /// The image, or the name in the layout.
+        what: String,
+    },
+    /// A list at the target could not be added to.
+    #[error("{0}")]
+    Attach(#[from] AttachError),
+    /// The target's digest is not the source's.
+    #[error("the target is to be `{wanted}`, and the source is `{found}`")]
+    DigestWanted {
+        /// The digest in the target's name.
+        wanted: Digest,
+        /// The digest of the source.
+        found: Digest,
+    },
+    /// A layout cannot be read or written.
+    #[error("{0}")]
+    Layout(#[from] LayoutError),
+    /// More is attached than is copied.
+    #[error("{what} is more than is copied at once: {problem}")]
+    Limit {
+        /// The image.
+        what: String,
+        /// Which bound is met.
+        problem: String,
+    },
+    /// The source names something that it does not have.
+    #[error("the source names `{digest}` ({by}) and does not have it")]
+    Missing {
+        /// What is missing.
+        digest: Digest,
+        /// What names it.
+        by: String,
+    },
+    /// The target did not take something.
+    #[error("{0}")]
+    Push(#[from] PushError),
+    /// The source could not be asked about something that may be attached.
+    #[error("{}", .0.detail())]
+    Unknown(Cause),
+    /// What refers to what cannot be read, so that a copy might leave something out.
+    #[error("`{digest}` cannot be copied: {problem}")]
+    Unsupported {
+        /// The manifest.
+        digest: Digest,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The source's bytes are not those that their digest and size name.
+    #[error("the source's `{digest}` is wrong: {problem}")]
+    Untrue {
+        /// What was asked for.
+        digest: Digest,
+        /// What came.
+        problem: String,
+    },
+}
+
+impl CopyError {
+    /// The reason code, where the table has one: what could not be found out, and what is not there.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Absent { .. } => Some(Code::ImageNotFound),
+            Self::Missing { .. } | Self::Untrue { .. } => Some(Code::RegistryInconsistent),
+            Self::Unknown(cause) | Self::Push(PushError::Unknown(cause)) | Self::Attach(AttachError::Read(cause)) => {
+                Some(cause.code())
+            }
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Absent { .. } => "check the name; `hallmark inspect` shows what is attached to an image",
+            Self::Attach(error) => error.hint(),
+            Self::DigestWanted { .. } => "leave the digest out of the target, or copy the image that has it",
+            Self::Layout(error) => error.hint(),
+            Self::Limit { .. } => "copy its images one by one, by their digests",
+            Self::Missing { .. } => {
+                "mend the source (`hallmark repair` drops entries of what is gone), or copy the rest with `--allow-missing`"
+            }
+            Self::Push(error) => error.hint(),
+            Self::Unknown(cause) => cause.code().hint(),
+            Self::Unsupported { .. } => "convert the image to OCI or Docker schema 2 first",
+            Self::Untrue { .. } => {
+                "do not use it; something between here and the source changes or cuts off what it serves"
+            }
+        }
+    }
+}
+
+impl From<Cause> for CopyError {
+    fn from(cause: Cause) -> Self {
+        Self::Unknown(cause)
+    }
+}
