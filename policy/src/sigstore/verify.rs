@@ -1,6 +1,6 @@
 //! One bundle, checked in full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +12,7 @@ use super::certificate::Leaf;
 use super::entry::{self, Strictness};
 use super::identity::{Identity, IdentityExpectation};
 use super::sct;
-use super::trusted_root::TrustedRoot;
+use super::trusted_root::{Log, TrustedRoot};
 use crate::image::Digest;
 use crate::limits;
 use crate::reason::Code;
@@ -173,14 +173,17 @@ pub fn verify_bundle(
     let subject = Subject { signed: &bundle.signed, message, message_digest, maker };
     let mut vouchers = logged(bundle, &subject, root, demands, now)?;
     let (services, problem) = timestamped(bundle, root, demands, now);
-    if services.len() < demands.timestamps {
-        let seen = format!("{} of {} distinct timestamp authorities vouch for it", services.len(), demands.timestamps);
+    // Whoever speaks twice is still one.
+    let distinct = services.iter().map(|seen| &seen.by).collect::<BTreeSet<_>>().len();
+    if distinct < demands.timestamps {
+        let seen = format!("{distinct} of {} distinct timestamp authorities vouch for it", demands.timestamps);
         return match problem {
             Some(problem) => refuse(Code::TimestampUntrusted, format!("{seen}: {problem}")),
             None => refuse(Code::TimestampMissing, seen),
         };
     }
     vouchers.seen.extend(services);
+    check_windows(&vouchers)?;
     let (signer, certificate_logs) = match (&leaf, who) {
         (Some(leaf), Who::Identity(expected)) => {
             let (identity, logs) = certified(leaf, expected, root, demands, &vouchers.seen, problem)?;
@@ -192,22 +195,34 @@ pub fn verify_bundle(
     Ok(VerifiedBundle { signer, seen: vouchers.seen, logs: vouchers.logs, certificate_logs })
 }
 
-struct Vouchers {
+struct Vouchers<'a> {
     seen: Vec<Seen>,
     logs: Vec<String>,
+    /// Logs whose entries say no time of their own.
+    timeless: Vec<&'a Log>,
+}
+
+/// A log that says no time (Rekor v2) must be believed when the signature was first seen by somebody else: what a
+/// retired key of a log signs later counts for nothing.
+fn check_windows(vouchers: &Vouchers<'_>) -> Result<(), Refusal> {
+    let Some(first) = vouchers.seen.iter().map(|seen| seen.time).min() else { return Ok(()) };
+    match vouchers.timeless.iter().find(|log| !log.window.covers(first)) {
+        Some(log) => refuse(Code::LogEntryInvalid, format!("the log `{}` is not believed at {first}", log.name())),
+        None => Ok(()),
+    }
 }
 
 /// The entries of trusted logs. One that does not verify is somebody's forgery: it refuses the bundle.
-fn logged(
+fn logged<'a>(
     bundle: &UnverifiedBundle,
     subject: &Subject<'_>,
-    root: &TrustedRoot,
+    root: &'a TrustedRoot,
     demands: &Demands,
     now: Timestamp,
-) -> Result<Vouchers, Refusal> {
+) -> Result<Vouchers<'a>, Refusal> {
     let latest = now.saturating_add(demands.skew).unwrap_or(now);
     let strictness = Strictness { promise_is_enough: bundle.promise_is_enough, latest };
-    let mut vouchers = Vouchers { seen: Vec::new(), logs: Vec::new() };
+    let mut vouchers = Vouchers { seen: Vec::new(), logs: Vec::new(), timeless: Vec::new() };
     for (place, entry) in bundle.entries.iter().enumerate() {
         let verified = entry::verify(entry, subject, root, strictness);
         let verified = verified.map_err(|problem| Refusal {
@@ -216,8 +231,9 @@ fn logged(
         })?;
         let Some(verified) = verified else { continue };
         let name = verified.log.name().to_owned();
-        if let Some(time) = verified.time {
-            vouchers.seen.push(Seen { time, by: name.clone() });
+        match verified.time {
+            Some(time) => vouchers.seen.push(Seen { time, by: name.clone() }),
+            None => vouchers.timeless.push(verified.log),
         }
         if !vouchers.logs.contains(&name) {
             vouchers.logs.push(name);
@@ -231,7 +247,7 @@ fn logged(
     Ok(vouchers)
 }
 
-/// The distinct timestamp authorities that saw the signature, each with its earliest word. A timestamp of somebody who
+/// What trusted timestamp authorities say, each as often as it says it: every time is held against the certificate. A timestamp of somebody who
 /// is not trusted here says nothing, and harms nothing.
 fn timestamped(
     bundle: &UnverifiedBundle,

@@ -4,5 +4,6 @@
 
 mod corpus;
 mod mutants;
+mod peers;
 mod recorded;
 mod trusted_root;

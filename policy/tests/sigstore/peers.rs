@@ -1,0 +1,169 @@
+//! Bundles that cosign 3.1.1 made with private instances (`@sigstore/mock`): one with Rekor v1, one with Rekor v2,
+//! whose log says no time, so that a timestamp authority does.
+
+use hallmark_policy::sigstore::{
+    Artifact, Demands, IdentityExpectation, TrustedRoot, UnverifiedBundle, VerifiedBundle, Who, verify_bundle,
+};
+use hallmark_policy::{Code, Timestamp};
+use serde_json::{Value, json};
+
+use super::corpus::now;
+use super::recorded;
+
+/// The image that was signed.
+const IMAGE: &str = "sha256:7a65b2aef9ab2af1c0459d060e4e6bd07c1cb021f5da3bc0a619f10317079ab0";
+const BOTH: Demands = Demands { timestamps: 1, ..Demands::PUBLIC_GOOD };
+
+struct World {
+    bundle: Value,
+    root: Value,
+}
+
+impl World {
+    fn recorded(version: u8) -> Self {
+        let read = |name: String| serde_json::from_slice(&recorded::file(&format!("peers/{name}"))).unwrap();
+        Self {
+            bundle: read(format!("cosign-3.1.1-rekor-v{version}.sigstore.json")),
+            root: read(format!("rekor-v{version}.root.json")),
+        }
+    }
+
+    fn verify(&self, demands: &Demands) -> Result<VerifiedBundle, Code> {
+        let bundle = UnverifiedBundle::parse(self.bundle.to_string().as_bytes()).map_err(|fault| fault.code)?;
+        let root = TrustedRoot::parse(self.root.to_string().as_bytes()).unwrap();
+        let expectation = IdentityExpectation {
+            issuer: "https://issuer.example".to_owned(),
+            subject: "https://ci.example/build".to_owned(),
+        };
+        let artifact = Artifact::Digest(IMAGE.parse().unwrap());
+        verify_bundle(&bundle, artifact, Who::Identity(&expectation), &root, demands, now())
+            .map_err(|refusal| refusal.code)
+    }
+
+    fn altered(version: u8, change: impl FnOnce(&mut Self)) -> Result<VerifiedBundle, Code> {
+        let mut world = Self::recorded(version);
+        change(&mut world);
+        world.verify(&BOTH)
+    }
+
+    fn windows(&mut self, field: &str, start: &str, end: &str) {
+        for element in self.root[field].as_array_mut().unwrap() {
+            let window = json!({"start": start, "end": end});
+            match element.get_mut("publicKey") {
+                Some(key) => key["validFor"] = window,
+                None => element["validFor"] = window,
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cosign_signs_with_private_instances_verifies() {
+    for version in [1, 2] {
+        let verified = World::recorded(version).verify(&BOTH).unwrap();
+        assert_eq!((verified.logs().len(), verified.certificate_logs().len()), (1, 1), "v{version}");
+        // Rekor v1 says a time of its own.
+        assert_eq!(verified.seen().len(), usize::from(version == 1) + 1, "v{version}");
+    }
+}
+
+#[test]
+fn must_not_believe_the_second_rekor_without_somebody_who_says_the_time() {
+    let without = |world: &mut World| {
+        world.bundle["verificationMaterial"].as_object_mut().unwrap().remove("timestampVerificationData");
+    };
+    let mut world = World::recorded(2);
+    without(&mut world);
+    assert_eq!(world.verify(&Demands::PUBLIC_GOOD), Err(Code::TimestampMissing));
+    assert_eq!(world.verify(&BOTH), Err(Code::TimestampMissing));
+    let mut world = World::recorded(1);
+    without(&mut world);
+    assert!(world.verify(&Demands::PUBLIC_GOOD).is_ok());
+    assert_eq!(world.verify(&BOTH), Err(Code::TimestampMissing));
+}
+
+/// A retired and later compromised authority or log: its own window counts (E08).
+#[test]
+fn must_not_lend_one_authority_the_window_of_another() {
+    let (start, before) = ("2026-01-01T00:00:00Z", "2026-11-01T00:00:00Z");
+    for version in [1, 2] {
+        let retired = |field: &'static str| World::altered(version, |world| world.windows(field, start, before));
+        assert_eq!(retired("timestampAuthorities"), Err(Code::TimestampUntrusted), "v{version}");
+        assert_eq!(retired("tlogs"), Err(Code::LogEntryInvalid), "v{version}");
+        assert_eq!(retired("ctlogs"), Err(Code::CertificateUntrusted), "v{version}");
+        assert_eq!(retired("certificateAuthorities"), Err(Code::CertificateUntrusted), "v{version}");
+        let open = World::altered(version, |world| {
+            for field in ["timestampAuthorities", "tlogs", "ctlogs", "certificateAuthorities"] {
+                world.windows(field, start, "2026-12-01T00:00:00Z");
+            }
+        });
+        assert!(open.is_ok(), "v{version}");
+    }
+}
+
+/// One word of one authority, however often it is there.
+#[test]
+fn must_not_count_one_timestamp_authority_twice() {
+    let two = Demands { timestamps: 2, ..BOTH };
+    for version in [1, 2] {
+        let mut world = World::recorded(version);
+        let timestamps = &mut world.bundle["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"];
+        let once = timestamps[0].clone();
+        timestamps.as_array_mut().unwrap().push(once);
+        assert!(world.verify(&BOTH).is_ok(), "v{version}");
+        assert_eq!(world.verify(&two), Err(Code::TimestampMissing), "v{version}");
+    }
+}
+
+/// Entries and timestamps of one bundle in another.
+#[test]
+fn must_not_take_what_vouches_for_another_signature() {
+    let (one, two) = (World::recorded(1), World::recorded(2));
+    let swapped = World::altered(2, |world| {
+        let timestamps = one.bundle["verificationMaterial"]["timestampVerificationData"].clone();
+        world.bundle["verificationMaterial"]["timestampVerificationData"] = timestamps;
+        let services = one.root["timestampAuthorities"].clone();
+        world.root["timestampAuthorities"] = services;
+    });
+    assert_eq!(swapped, Err(Code::TimestampUntrusted));
+    let swapped = World::altered(1, |world| {
+        world.bundle["verificationMaterial"]["tlogEntries"] = two.bundle["verificationMaterial"]["tlogEntries"].clone();
+        world.root["tlogs"] = two.root["tlogs"].clone();
+    });
+    assert_eq!(swapped, Err(Code::LogEntryInvalid));
+}
+
+/// A flood is refused before anything is computed.
+#[test]
+fn must_not_check_two_thousand_timestamps_or_entries() {
+    for list in ["tlogEntries", "timestampVerificationData"] {
+        let flooded = World::altered(2, |world| {
+            let material = &mut world.bundle["verificationMaterial"];
+            let list = match list {
+                "tlogEntries" => &mut material["tlogEntries"],
+                other => &mut material[other]["rfc3161Timestamps"],
+            };
+            let once = list[0].clone();
+            list.as_array_mut().unwrap().resize(2_000, once);
+        });
+        assert_eq!(flooded, Err(Code::LimitExceeded), "{list}");
+    }
+}
+
+#[test]
+fn must_not_believe_a_timestamp_that_has_not_come_yet() {
+    let world = World::recorded(2);
+    let seen = world.verify(&BOTH).unwrap().seen()[0].time;
+    let at = |now: Timestamp| {
+        let bundle = UnverifiedBundle::parse(world.bundle.to_string().as_bytes()).unwrap();
+        let root = TrustedRoot::parse(world.root.to_string().as_bytes()).unwrap();
+        let expectation = IdentityExpectation {
+            issuer: "https://issuer.example".to_owned(),
+            subject: "https://ci.example/build".to_owned(),
+        };
+        let artifact = Artifact::Digest(IMAGE.parse().unwrap());
+        verify_bundle(&bundle, artifact, Who::Identity(&expectation), &root, &BOTH, now).map_err(|refusal| refusal.code)
+    };
+    assert!(at(seen).is_ok());
+    assert_eq!(at(seen - jiff::SignedDuration::from_nanos(1)), Err(Code::TimestampUntrusted));
+}
