@@ -41,7 +41,7 @@ pub use copy::{
 };
 pub use credentials::{CredentialError, CredentialSource};
 pub use layout::{Layout, LayoutError, LayoutImage, LayoutName, LayoutReference, LayoutReferenceError};
-pub use mirror::{Location, Mirror, Route, Serves};
+pub use mirror::{Location, Mirror, Route, Routing, RoutingError, Serves};
 pub use push::{PushError, PushedManifest};
 pub use read::FetchedManifest;
 pub use registry::Registry;

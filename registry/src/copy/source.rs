@@ -41,6 +41,10 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// The origin, and the image itself.
     pub(crate) async fn open(shared: &'a Shared, origin: &'a Origin) -> Result<(Self, Document), CopyError> {
+        let shared = match origin {
+            Origin::Registry(image) => shared.origin(image.repository()),
+            Origin::Layout(..) => shared,
+        };
         let mut source = Self { shared, origin, name: None };
         let root = match origin {
             Origin::Registry(image) => source

@@ -11,9 +11,14 @@
 //!
 //! A mirror is a registry of its own: its credentials, certificates, addresses and throttling are those of its host.
 
+mod hosts_toml;
+mod import;
 pub(crate) mod prefix;
 pub(crate) mod read;
+mod registries_conf;
 pub(crate) mod routes;
+
+pub use import::{Routing, RoutingError};
 
 /// What differs for the images below a name.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::report::EvidenceReport;
 pub(super) enum Verb {
     /// Record everything that a verdict about an image rests on
     #[command(after_help = FETCH_EXAMPLES)]
-    Fetch(FetchArguments),
+    Fetch(Box<FetchArguments>),
     /// Show what was recorded; no request is made
     #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArguments),

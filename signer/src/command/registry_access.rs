@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::ImageReference;
-use hallmark_registry::{Addresses, ClientCertificate, Configuration, CredentialSource, HostConfiguration, Registry};
+use hallmark_registry::{
+    Addresses, ClientCertificate, Configuration, CredentialSource, HostConfiguration, Registry, Routing, RoutingError,
+};
 use hallmark_verifier::{EvidenceLimits, Pipeline};
 
 use crate::error::{Exit, Failure};
@@ -45,6 +47,12 @@ pub(super) struct Arguments {
     /// Show this host (with its port) the credentials of the images' registries, when they name it as their token service
     #[arg(long, value_name = "HOST")]
     registry_token_host: Vec<String>,
+    /// Follow the mirrors, locations and blocks of this `registries.conf` (version 2) and of the folder `FILE.d`
+    #[arg(long, value_name = "FILE")]
+    registries_conf: Option<PathBuf>,
+    /// Follow the `hosts.toml` of each registry in this folder, as containerd does, or Docker's certificates in it
+    #[arg(long, value_name = "FOLDER")]
+    registry_hosts_dir: Option<PathBuf>,
     /// Give up on a registry after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -64,18 +72,35 @@ impl Arguments {
             token_hosts: self.registry_token_host.clone(),
             addresses: None,
         };
-        let mut hosts: BTreeMap<_, _> = match host == HostConfiguration::default() {
+        let hosts: BTreeMap<_, _> = match host == HostConfiguration::default() {
             true => BTreeMap::new(),
             false => images.iter().map(|image| (image.repository().host().to_owned(), host.clone())).collect(),
         };
-        for private in &self.registry_private_host {
-            hosts.entry(private.clone()).or_default().addresses = Some(Addresses::Private);
-        }
         let credentials = CredentialSource::from_environment()
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
-        let configuration = Configuration { hosts, credentials, operation_timeout: self.limit(), ..Default::default() };
+        let mut configuration =
+            Configuration { hosts, credentials, operation_timeout: self.limit(), ..Default::default() };
+        self.add_routes(&mut configuration, output)
+            .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
+        for private in &self.registry_private_host {
+            configuration.hosts.entry(private.clone()).or_default().addresses = Some(Addresses::Private);
+        }
         Registry::new(configuration, clock())
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))
+    }
+
+    /// What other programs' files say of where images are read.
+    fn add_routes(&self, configuration: &mut Configuration, output: Output) -> Result<(), RoutingError> {
+        let conf = self.registries_conf.iter().map(|path| Routing::read_registries_conf(path));
+        let directory = self.registry_hosts_dir.iter().map(|path| Routing::read_hosts_directory(path));
+        for routing in conf.chain(directory) {
+            let routing = routing?;
+            for note in &routing.notes {
+                output.warning(note);
+            }
+            routing.add_to(configuration);
+        }
+        Ok(())
     }
 
     fn client_certificate(&self) -> Result<Option<ClientCertificate>, Failure> {

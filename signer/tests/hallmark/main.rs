@@ -18,6 +18,8 @@ mod registry;
 #[cfg(test)]
 mod resign;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod shapes;

@@ -108,6 +108,51 @@ pub struct Operations {
 pub struct Registry {
     /// What differs for single hosts, by the host as it is written in references.
     pub hosts: BTreeMap<String, RegistryHost>,
+    /// Mirrors, other locations and blocked names, by the beginning of the names that they are for.
+    pub routes: BTreeMap<String, RegistryRoute>,
+    /// The same out of a `registries.conf` of the containers project.
+    pub registries_conf: Option<PathBuf>,
+    /// The same out of a folder with a `hosts.toml` or certificates for each registry.
+    pub hosts_directory: Option<PathBuf>,
+}
+
+/// Where the images below a name are really read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct RegistryRoute {
+    /// Where the original is, when it is not where its name says.
+    pub location: Option<String>,
+    /// Nothing below the name is asked for.
+    pub blocked: bool,
+    /// Where else they can be read, in the order in which they are asked.
+    pub mirrors: Vec<RegistryMirror>,
+}
+
+/// A mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RegistryMirror {
+    /// Its host, and the path that takes the place of the route's name.
+    pub location: String,
+    /// What it is asked for.
+    #[serde(default = "digests")]
+    pub serves: Serves,
+}
+
+/// What a mirror is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Serves {
+    /// What a digest names, and lists of signatures.
+    Digests,
+    /// Also which image a tag names; that is believed.
+    DigestsAndTags,
+    /// Only which image a tag names; that is believed.
+    Tags,
+}
+
+fn digests() -> Serves {
+    Serves::Digests
 }
 
 /// What differs for one host.
@@ -428,6 +473,9 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "api.dangerBelieveNamespaces", put: |c, text| put(&mut c.api.danger_believe_namespaces, text) },
     Setting { key: "operations.listen", put: |c, text| put(&mut c.operations.listen, text) },
     Setting { key: "registry.hosts", put: |c, text| put_yaml(&mut c.registry.hosts, text) },
+    Setting { key: "registry.routes", put: |c, text| put_yaml(&mut c.registry.routes, text) },
+    Setting { key: "registry.registriesConf", put: |c, text| put_path(&mut c.registry.registries_conf, text) },
+    Setting { key: "registry.hostsDirectory", put: |c, text| put_path(&mut c.registry.hosts_directory, text) },
     Setting { key: "evidence.directory", put: |c, text| put_path(&mut c.evidence.directory, text) },
     Setting { key: "evidence.maxBytes", put: |c, text| put(&mut c.evidence.max_bytes, text) },
     Setting { key: "evidence.listingLife", put: |c, text| put(&mut c.evidence.listing_life, text) },
@@ -607,6 +655,8 @@ mod tests {
             ("api: {listen: 127.0.0.1:8081}", vec![], "`operations.listen`"),
             ("registry: {hosts: {r.example: {addresses: local}}}", vec![], "dangerLocal"),
             ("registry: {hosts: {r.example: {clientKeyFile: k}}}", vec![], "`clientCertificateFile`"),
+            ("registry: {routes: {r.example: {mirrors: [{serves: tags}]}}}", vec![], "location"),
+            ("registry: {routes: {r.example: {mirrors: [{location: m, serves: all}]}}}", vec![], "digestsAndTags"),
             ("reloadEvery: 0s", vec![], "`reloadEvery`"),
             ("evidence: {maxBytes: 0}", vec![], "`evidence.maxBytes`"),
             ("evidence: {listingLife: 3600001ms}", vec![], "`evidence.listingLife`"),

@@ -11,12 +11,12 @@ use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::Question;
 use hallmark_registry::{
     Addresses, ClientCertificate, ClientCertificateError, Configuration, ConfigurationError, CredentialError,
-    CredentialSource, HostConfiguration, Registry,
+    CredentialSource, HostConfiguration, Location, Mirror, Registry, Route, Routing, RoutingError, Serves,
 };
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
 use hallmark_verifier::{Clock, ContentLimits, ContentStore, EvidenceLimits, Pipeline, load_trust};
 
-use crate::config::{Config, Evidence, RegistryHost};
+use crate::config::{Config, Evidence, RegistryHost, RegistryRoute};
 use crate::reload::{Load, LoadError, Loaded};
 use crate::session::Session;
 use crate::verdict::{ImageVerdict, PolicyInForce};
@@ -44,8 +44,11 @@ pub enum RegistrySetupError {
     #[error("setting `registry.hosts`: {0}")]
     ClientCertificate(#[from] ClientCertificateError),
     /// The settings do not make a client.
-    #[error("setting `registry.hosts`: {0}")]
+    #[error("setting `registry`: {0}")]
     Configuration(#[from] ConfigurationError),
+    /// A file with routes cannot be used.
+    #[error("setting `registry`: {0}")]
+    Routing(#[from] RoutingError),
     /// The credentials cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
@@ -60,6 +63,7 @@ impl RegistrySetupError {
             Self::ClientCertificate(error) => error.hint(),
             Self::Configuration(error) => error.hint(),
             Self::Credentials(error) => error.hint(),
+            Self::Routing(error) => error.hint(),
         }
     }
 }
@@ -79,12 +83,19 @@ impl PipelineLoader {
         let Evidence { directory, max_bytes, .. } = config.evidence.clone();
         let limits = ContentLimits { directory, disk_bytes: max_bytes, ..ContentLimits::STANDARD };
         let content = Arc::new(ContentStore::open(&limits));
-        let configuration = Configuration {
+        let mut configuration = Configuration {
             hosts,
+            routes: config.registry.routes.iter().map(|(prefix, route)| route_of(prefix, route)).collect(),
             credentials: CredentialSource::from_environment()?,
             content_cache: Some(Arc::<ContentStore>::clone(&content)),
             ..Configuration::default()
         };
+        for routing in routings(&config.registry)? {
+            for note in &routing.notes {
+                tracing::warn!(note, "routes of registries");
+            }
+            routing.add_to(&mut configuration);
+        }
         let registry = Arc::new(Registry::new(configuration, Arc::clone(&clock))?);
         let pipeline = Pipeline::with_content(registry, clock, lives(&config.evidence), Some(Arc::clone(&content)));
         Ok(Self { content: Some(content), ..Self::over(pipeline, config) })
@@ -105,6 +116,26 @@ fn lives(evidence: &Evidence) -> EvidenceLimits {
         absence_life: evidence.absence_life.0,
         ..EvidenceLimits::STANDARD
     }
+}
+
+/// The routes of other programs' files.
+fn routings(settings: &crate::config::Registry) -> Result<Vec<Routing>, RoutingError> {
+    let conf = settings.registries_conf.iter().map(|path| Routing::read_registries_conf(path));
+    let directory = settings.hosts_directory.iter().map(|path| Routing::read_hosts_directory(path));
+    conf.chain(directory).collect()
+}
+
+fn route_of(prefix: &str, route: &RegistryRoute) -> Route {
+    let mirrors = route.mirrors.iter().map(|mirror| Mirror {
+        location: Location::new(mirror.location.as_str()),
+        serves: match mirror.serves {
+            crate::config::Serves::Digests => Serves::Digests,
+            crate::config::Serves::DigestsAndTags => Serves::DigestsAndTags,
+            crate::config::Serves::Tags => Serves::Tags,
+        },
+    });
+    let location = route.location.as_deref().map(Location::new);
+    Route { prefix: prefix.to_owned(), location, is_blocked: route.blocked, mirrors: mirrors.collect() }
 }
 
 fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, RegistrySetupError> {
