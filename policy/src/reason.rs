@@ -196,7 +196,7 @@ codes! {
         "ask again; if it stays so, push the image's signatures again or ask the registry's operator";
     /// The registry asks for less traffic and could not be asked again in time.
     RegistryThrottled = "registry-throttled", Undetermined, 20,
-        "wait and ask again, or use credentials with a higher limit";
+        "wait and ask again; log in for a higher limit, or ask a mirror of the registry";
     /// The registry refuses the credentials, or asks for some where there are none.
     RegistryUnauthorized = "registry-unauthorized", Undetermined, 20,
         "log in to the registry, and check that the credentials may pull this repository";

@@ -9,6 +9,7 @@ use crate::output::printable;
 
 /// How far a long run is.
 pub(crate) struct Progress {
+    verb: &'static str,
     shown: Shown,
 }
 
@@ -25,11 +26,11 @@ impl Progress {
     /// A run of so many pieces begins.
     pub(crate) fn start(verb: &'static str, pieces: usize) -> Self {
         if pieces < 2 {
-            return Self { shown: Shown::Nothing };
+            return Self { verb, shown: Shown::Nothing };
         }
         let is_terminal = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         if !is_terminal {
-            return Self { shown: Shown::Lines };
+            return Self { verb, shown: Shown::Lines };
         }
         let length = u64::try_from(pieces).unwrap_or(u64::MAX);
         let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr_with_hz(10));
@@ -38,7 +39,7 @@ impl Progress {
         }
         bar.set_message(verb);
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { shown: Shown::Bar(bar) }
+        Self { verb, shown: Shown::Bar(bar) }
     }
 
     /// Something happened that a log should have; on a terminal, only what went wrong is shown above the bar.
@@ -48,6 +49,22 @@ impl Progress {
             Shown::Bar(bar) if line.is_bad => bar.suspend(|| write(&line.text)),
             Shown::Bar(_) => {}
             Shown::Lines => write(&line.text),
+        }
+    }
+
+    /// Nothing goes on at the moment, and why. A log has a line for each new reason, a bar always says the latest.
+    pub(crate) fn waits(&self, why: &str, is_new: bool) {
+        match &self.shown {
+            Shown::Bar(bar) => bar.set_message(format!("{}, {}", self.verb, printable(why))),
+            Shown::Lines | Shown::Nothing if is_new => write(why),
+            Shown::Lines | Shown::Nothing => {}
+        }
+    }
+
+    /// It goes on.
+    pub(crate) fn goes_on(&self) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.set_message(self.verb);
         }
     }
 

@@ -20,6 +20,7 @@ mod kept;
 mod passwords;
 mod real_registries;
 mod recorded;
+mod throttling;
 mod timestamps;
 mod writers;
 

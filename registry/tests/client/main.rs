@@ -11,6 +11,7 @@ mod credentials;
 mod gather;
 mod listings;
 mod mirrors;
+mod patience;
 mod scripted;
 mod tags;
 mod untruthful;

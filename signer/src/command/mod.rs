@@ -12,6 +12,7 @@ mod inspect;
 mod interruption;
 mod key;
 mod load;
+mod pauses;
 mod policy;
 mod registry_access;
 mod resign;

@@ -20,6 +20,9 @@ use crate::output::Output;
 
 /// Most bytes of a file of certificates: the roots of a whole operating system have about 250 KiB.
 const MAX_CERTIFICATES_BYTES: u64 = 2 * 1024 * 1024;
+/// How long a run that writes waits for a registry that asks for less traffic: two of the longest windows. Half of a
+/// thousand signatures is worse than a late thousand.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How registries are reached.
 #[derive(Debug, clap::Args)]
@@ -61,6 +64,15 @@ pub(super) struct Arguments {
 impl Arguments {
     /// A client for the registries of these images.
     pub(super) fn registry(&self, images: &[ImageReference], output: Output) -> Result<Registry, Failure> {
+        self.client(images, output, Configuration::default())
+    }
+
+    /// A client that waits for registries that ask for less traffic.
+    pub(super) fn patient_registry(&self, images: &[ImageReference], output: Output) -> Result<Registry, Failure> {
+        self.client(images, output, Configuration { throttle_patience: PATIENCE, ..Configuration::default() })
+    }
+
+    fn client(&self, images: &[ImageReference], output: Output, base: Configuration) -> Result<Registry, Failure> {
         if self.allow_insecure_registry {
             output.warning("certificates of registries are not checked: anybody on the way can pose as them");
         }
@@ -78,8 +90,7 @@ impl Arguments {
         };
         let credentials = CredentialSource::from_environment()
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
-        let mut configuration =
-            Configuration { hosts, credentials, operation_timeout: self.limit(), ..Default::default() };
+        let mut configuration = Configuration { hosts, credentials, operation_timeout: self.limit(), ..base };
         self.add_routes(&mut configuration, output)
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
         for private in &self.registry_private_host {
@@ -118,6 +129,11 @@ impl Arguments {
     /// When an operation that starts now has taken too long.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.limit()
+    }
+
+    /// The same, where a registry that asks for less traffic is waited for.
+    pub(super) fn patient_deadline(&self) -> Instant {
+        self.deadline() + PATIENCE
     }
 
     fn limit(&self) -> Duration {

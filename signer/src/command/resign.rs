@@ -14,6 +14,7 @@ use hallmark_policy::verify::{KeyId, VerifiedSignature};
 
 use super::children::children;
 use super::interruption::{self, Interruption};
+use super::pauses;
 use super::registry_access;
 use super::signing::{Attacher, left};
 use super::timestamps;
@@ -73,7 +74,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         trust: TrustSnapshot::for_keys(vec![from.clone(), key.public().clone()]),
         from: from.id(),
         attacher: Attacher {
-            registry: arguments.registry.registry(&references, output)?,
+            registry: arguments.registry.patient_registry(&references, output)?,
             clock: registry_access::clock(),
             keys: vec![key],
             timestamps: arguments.timestamps.authorities()?,
@@ -159,7 +160,8 @@ impl Rotation<'_> {
             }
         });
         let resigned = stream::iter(work).buffered(usize::from(self.arguments.jobs));
-        let mut results: Vec<(ImageSigned, Exit)> = resigned.collect().await;
+        let mut results: Vec<(ImageSigned, Exit)> =
+            pauses::telling(&progress, &self.attacher.registry, resigned.collect()).await;
         results.extend(failed);
         Ok(results)
     }
@@ -218,7 +220,8 @@ impl Rotation<'_> {
             }
             Observation::Unknown(cause) => return unread(&image.to_string(), &unknown(&cause)),
         }
-        let evidence = self.attacher.registry.gather(&image.clone().into(), self.arguments.registry.deadline()).await;
+        let evidence =
+            self.attacher.registry.gather(&image.clone().into(), self.arguments.registry.patient_deadline()).await;
         let evidence = DecodedEvidence::new(evidence);
         let question = Question::about(image.clone().into());
         let explanation = explain(&question, &self.trust, &evidence, self.attacher.now());

@@ -3,7 +3,13 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse as _;
 use serde_json::Value;
 
 use crate::registry::TestRegistry;
@@ -53,6 +59,38 @@ fn a_list_is_signed_in_one_run_and_a_second_run_signs_what_is_left() {
     let second = sign(&[]).done();
     assert!(second.stdout.contains("31 images, 1 signed, 30 signed already\n"), "{}", second.stdout);
     assert!(allowed(&key, &missing));
+}
+
+/// The registry turns away every push until it has been left alone for a second.
+#[test]
+fn a_registry_that_asks_for_less_traffic_is_waited_for_and_the_run_says_so() {
+    let (switch, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (throttles, count) = (Arc::clone(&switch), Arc::clone(&refused));
+    let registry = TestRegistry::start_behind(move |router| {
+        router.layer(from_fn(move |request: Request, next: Next| {
+            let is_refused = request.method() == "POST" && throttles.swap(false, Ordering::SeqCst);
+            count.fetch_add(usize::from(is_refused), Ordering::SeqCst);
+            async move {
+                match is_refused {
+                    true => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response(),
+                    false => next.run(request).await,
+                }
+            }
+        }))
+    });
+    let key = key();
+    let images: Vec<String> = (0..5).map(|number| registry.push(&format!("team/app{number}:1")).0).collect();
+    fs::write(key.path().join("list"), images.join("\n")).unwrap();
+    switch.store(true, Ordering::SeqCst);
+    let run = hallmark(key.path(), PASSPHRASE, &["sign", "--key", "hallmark.key", "--from-file", "list"]).done();
+    assert_eq!(refused.load(Ordering::SeqCst), 1);
+    let waits: Vec<&str> = run.stderr.lines().filter(|line| line.contains("asks for less traffic")).collect();
+    assert_eq!(waits, [format!("waiting 1 s for `{}`, which asks for less traffic", registry.host)]);
+    assert!(run.stdout.contains("5 images, 5 signed"), "{}", run.stdout);
+    assert!(images.iter().all(|image| allowed(&key, image)));
+    // Its twin: a run that need not wait does not speak of it.
+    let run = hallmark(key.path(), PASSPHRASE, &["sign", "--key", "hallmark.key", "--from-file", "list"]).done();
+    assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use hallmark_embedded_registry::{Registry as Served, serve};
+use axum::Router;
+use hallmark_embedded_registry::Registry as Served;
 use hallmark_policy::evidence::{Observation, Retrieval};
 use hallmark_policy::image::{Descriptor, ImageReference, Index, Manifest, media_type};
 use hallmark_registry::{Configuration, Registry};
@@ -19,6 +20,11 @@ pub(crate) struct TestRegistry {
 impl TestRegistry {
     /// Serves an empty registry.
     pub(crate) fn start() -> Self {
+        Self::start_behind(|router| router)
+    }
+
+    /// Serves an empty registry behind something of the test's own.
+    pub(crate) fn start_behind(layers: impl FnOnce(Router) -> Router + Send + 'static) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (tell, host) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -28,7 +34,11 @@ impl TestRegistry {
                 let shutdown = async {
                     let _ = stopped.await;
                 };
-                serve(listener, &Served::in_memory(), shutdown).await.unwrap().unwrap();
+                let router = layers(Served::in_memory().router());
+                tokio::select! {
+                    served = axum::serve(listener, router) => served.unwrap(),
+                    () = shutdown => {}
+                }
             });
         });
         Self { host: host.recv().unwrap(), stop: Some(stop), thread: Some(thread) }

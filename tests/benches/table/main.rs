@@ -7,6 +7,7 @@
 
 mod fixture;
 mod served;
+mod throttled;
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ fn main() {
     one_verification();
     rules_and_keys();
     served::table();
+    throttled::table();
 }
 
 /// Goal G5: the CPU of one cold verification against its primitive.

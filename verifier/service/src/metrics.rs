@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use hallmark_policy::{Code, Outcome};
+use hallmark_registry::HostTraffic;
 use hallmark_verifier::ContentStore;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -70,6 +71,14 @@ struct PolicyLabels {
     digest: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RegistryLabels {
+    registry: String,
+}
+
+/// Where the traffic with registries is seen.
+type Traffic = Box<dyn Fn() -> Vec<HostTraffic> + Send + Sync>;
+
 /// Everything that `/metrics` shows.
 pub struct Metrics {
     registry: Registry,
@@ -84,6 +93,13 @@ pub struct Metrics {
     policy_current: Gauge,
     policy_info: Family<PolicyLabels, Gauge>,
     certificate_loads: Family<ResultLabels, Counter>,
+    traffic: OnceLock<Traffic>,
+    registry_refused: Family<RegistryLabels, Counter>,
+    registry_pauses: Family<RegistryLabels, Counter>,
+    registry_paused: Family<RegistryLabels, Gauge>,
+    registry_rate_limit: Family<RegistryLabels, Gauge>,
+    registry_rate_limit_remaining: Family<RegistryLabels, Gauge>,
+    registry_rate_limit_window: Family<RegistryLabels, Gauge>,
     content: OnceLock<Arc<ContentStore>>,
     evidence_disk_in_use: Gauge,
     evidence_disk_bytes: Gauge,
@@ -105,12 +121,20 @@ impl Default for Metrics {
             policy_current: Gauge::default(),
             policy_info: Family::default(),
             certificate_loads: Family::default(),
+            traffic: OnceLock::new(),
+            registry_refused: Family::default(),
+            registry_pauses: Family::default(),
+            registry_paused: Family::default(),
+            registry_rate_limit: Family::default(),
+            registry_rate_limit_remaining: Family::default(),
+            registry_rate_limit_window: Family::default(),
             content: OnceLock::new(),
             evidence_disk_in_use: Gauge::default(),
             evidence_disk_bytes: Gauge::default(),
             evidence_disk_files: Family::default(),
         };
         metrics.register();
+        metrics.register_registries();
         metrics
     }
 }
@@ -148,6 +172,23 @@ impl Metrics {
         );
         let help = "Files of kept evidence, by what became of them";
         registry.register("evidence_disk_files", help, self.evidence_disk_files.clone());
+    }
+
+    fn register_registries(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Requests that a registry turned away because it asks for less traffic";
+        registry.register("registry_requests_refused", help, self.registry_refused.clone());
+        let help = "Times that a registry asked for less traffic and was left alone";
+        registry.register("registry_pauses", help, self.registry_pauses.clone());
+        let help = "1 while a registry is left alone because it asked for that";
+        registry.register("registry_paused", help, self.registry_paused.clone());
+        let help = "Requests that a registry says it allows us in its window";
+        registry.register("registry_rate_limit", help, self.registry_rate_limit.clone());
+        let help = "Requests that a registry says are left of them";
+        registry.register("registry_rate_limit_remaining", help, self.registry_rate_limit_remaining.clone());
+        let help = "The window of a registry's limit";
+        let window = self.registry_rate_limit_window.clone();
+        registry.register_with_unit("registry_rate_limit_window", help, Unit::Seconds, window);
     }
 
     /// Counts one verdict.
@@ -215,6 +256,29 @@ impl Metrics {
         let _ = self.content.set(content);
     }
 
+    /// Shows from now on what registries make of our requests.
+    pub fn observe_traffic(&self, traffic: impl Fn() -> Vec<HostTraffic> + Send + Sync + 'static) {
+        // The first stays: there is one client in a service.
+        let _ = self.traffic.set(Box::new(traffic));
+    }
+
+    /// Only registries that rules name are asked, so that there are as many labels as the operator has written down.
+    fn look_at_registries(&self) {
+        for host in self.traffic.get().map(|traffic| traffic()).unwrap_or_default() {
+            let labels = RegistryLabels { registry: host.host };
+            let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            self.registry_refused.get_or_create(&labels).inner().store(host.refused, Ordering::Relaxed);
+            self.registry_pauses.get_or_create(&labels).inner().store(host.pauses, Ordering::Relaxed);
+            self.registry_paused.get_or_create(&labels).set(i64::from(host.paused_for.is_some()));
+            let Some(limit) = host.rate_limit else { continue };
+            self.registry_rate_limit.get_or_create(&labels).set(gauge(limit.limit));
+            self.registry_rate_limit_remaining.get_or_create(&labels).set(gauge(limit.remaining));
+            if let Some(window) = limit.window {
+                self.registry_rate_limit_window.get_or_create(&labels).set(gauge(window.as_secs()));
+            }
+        }
+    }
+
     fn look_at_disk(&self) {
         let Some(counts) = self.content.get().and_then(|content| content.disk_counts()) else { return };
         self.evidence_disk_in_use.set(1);
@@ -236,6 +300,7 @@ impl Metrics {
     /// When a metric cannot be written, which would be a bug.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         self.look_at_disk();
+        self.look_at_registries();
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -265,6 +330,39 @@ mod tests {
         assert!(text.contains(r#"hallmark_verdict_reasons_total{endpoint="admission",code="unsigned"} 1000"#));
         assert!(!text.contains("r.example"));
         assert!(text.lines().count() < 80, "{text}");
+    }
+
+    #[test]
+    fn what_registries_make_of_our_requests_is_shown() {
+        use hallmark_registry::RateLimit;
+        use std::time::Duration;
+
+        let metrics = Metrics::default();
+        let limit = RateLimit { limit: 100, remaining: 7, window: Some(Duration::from_secs(21_600)) };
+        let host = |name: &str, paused_for, rate_limit| HostTraffic {
+            host: name.to_owned(),
+            paused_for,
+            pauses: 2,
+            refused: 9,
+            rate_limit,
+        };
+        metrics.observe_traffic(move || {
+            vec![host("docker.io", Some(Duration::ZERO), Some(limit)), host("r.example:5000", None, None)]
+        });
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"hallmark_registry_requests_refused_total{registry="docker.io"} 9"#,
+            r#"hallmark_registry_pauses_total{registry="docker.io"} 2"#,
+            r#"hallmark_registry_paused{registry="docker.io"} 1"#,
+            r#"hallmark_registry_paused{registry="r.example:5000"} 0"#,
+            r#"hallmark_registry_rate_limit{registry="docker.io"} 100"#,
+            r#"hallmark_registry_rate_limit_remaining{registry="docker.io"} 7"#,
+            r#"hallmark_registry_rate_limit_window_seconds{registry="docker.io"} 21600"#,
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+        }
+        // Its twin: who says nothing of limits has none, rather than one of zero.
+        assert!(!text.contains(r#"rate_limit{registry="r.example:5000"}"#), "{text}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::verdict::{ImageVerdict, PolicyInForce};
 pub struct PipelineLoader {
     pipeline: Pipeline,
     content: Option<Arc<ContentStore>>,
+    registry: Option<Registry>,
     paths: Vec<PathBuf>,
     accept_example_keys: bool,
 }
@@ -96,16 +97,17 @@ impl PipelineLoader {
             }
             routing.add_to(&mut configuration);
         }
-        let registry = Arc::new(Registry::new(configuration, Arc::clone(&clock))?);
-        let pipeline = Pipeline::with_content(registry, clock, lives(&config.evidence), Some(Arc::clone(&content)));
-        Ok(Self { content: Some(content), ..Self::over(pipeline, config) })
+        let registry = Registry::new(configuration, Arc::clone(&clock))?;
+        let source = Arc::new(registry.clone());
+        let pipeline = Pipeline::with_content(source, clock, lives(&config.evidence), Some(Arc::clone(&content)));
+        Ok(Self { content: Some(content), registry: Some(registry), ..Self::over(pipeline, config) })
     }
 
     /// A loader over a pipeline that the caller has made.
     #[must_use]
     pub fn over(pipeline: Pipeline, config: &Config) -> Self {
         let (paths, accept_example_keys) = (config.policies.clone(), config.danger_accept_example_keys);
-        Self { pipeline, content: None, paths, accept_example_keys }
+        Self { pipeline, content: None, registry: None, paths, accept_example_keys }
     }
 }
 
@@ -168,6 +170,10 @@ impl Load for PipelineLoader {
 
     fn content(&self) -> Option<Arc<ContentStore>> {
         self.content.clone()
+    }
+
+    fn registry(&self) -> Option<Registry> {
+        self.registry.clone()
     }
 
     fn load(&self) -> Result<Loaded, LoadError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Digest;
+use hallmark_registry::Registry;
 use hallmark_verifier::ContentStore;
 use tokio::sync::Notify;
 
@@ -22,6 +23,11 @@ pub trait Load: Send + Sync + 'static {
 
     /// Where evidence is kept, for the metrics.
     fn content(&self) -> Option<Arc<ContentStore>> {
+        None
+    }
+
+    /// The client of the registries, for the metrics.
+    fn registry(&self) -> Option<Registry> {
         None
     }
 

@@ -74,6 +74,9 @@ pub async fn serve(
     if let Some(content) = load.content() {
         state.metrics.observe_content(content);
     }
+    if let Some(registry) = load.registry() {
+        state.metrics.observe_traffic(move || registry.traffic());
+    }
     let (in_force, metrics) = (Arc::clone(&state.in_force), Arc::clone(&state.metrics));
     let mut reloader = Reloader::new(load, in_force, metrics, reload);
     reloader.read().await;

@@ -76,7 +76,8 @@ impl Job<'_> {
     /// The signatures of these keys that the image has already. What cannot be read counts as not there: attaching the
     /// same once more does no harm.
     async fn known(&self, image: &PinnedImage) -> Vec<VerifiedSignature> {
-        let evidence = self.attacher.registry.gather(&image.clone().into(), self.arguments.registry.deadline()).await;
+        let evidence =
+            self.attacher.registry.gather(&image.clone().into(), self.arguments.registry.patient_deadline()).await;
         let question = Question::about(image.clone().into());
         let explanation = explain(&question, &self.trust, &DecodedEvidence::new(evidence), self.attacher.now());
         explanation.attempts.into_iter().flat_map(|attempt| attempt.verified).collect()

@@ -14,6 +14,7 @@ use hallmark_policy::signature::Format;
 use hallmark_policy::trust::TrustSnapshot;
 
 use super::interruption::{self, Interruption};
+use super::pauses;
 use super::registry_access;
 use super::signing::Attacher;
 use super::timestamps;
@@ -26,6 +27,8 @@ use job::Job;
 
 const EXAMPLES: &str = "\
 A tag is resolved once; what is signed is the digest, which is printed. Signing again changes nothing.
+
+A registry that asks for less traffic is waited for, up to ten minutes an image; what is waited for is shown.
 
 With --from-file, many images are signed at once: the key is unlocked once, what is signed already is skipped, and a
 run that was interrupted goes on where it stopped when it is started again.
@@ -115,7 +118,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     }
     let trust = TrustSnapshot::for_keys(keys.iter().map(|key| key.public().clone()).collect());
     let attacher = Attacher {
-        registry: arguments.registry.registry(&images, output)?,
+        registry: arguments.registry.patient_registry(&images, output)?,
         clock: registry_access::clock(),
         keys,
         timestamps: arguments.timestamps.authorities()?,
@@ -169,7 +172,9 @@ async fn sign_all(job: &Job<'_>, images: &[ImageReference], jobs: usize) -> Resu
             (index, signed)
         }
     });
-    let mut done: Vec<(usize, Vec<(ImageSigned, Exit)>)> = stream::iter(work).buffer_unordered(jobs).collect().await;
+    let work = stream::iter(work).buffer_unordered(jobs).collect();
+    let mut done: Vec<(usize, Vec<(ImageSigned, Exit)>)> =
+        pauses::telling(&progress, &job.attacher.registry, work).await;
     done.sort_by_key(|(index, _)| *index);
     Ok(done.into_iter().flat_map(|(_, signed)| signed).collect())
 }
