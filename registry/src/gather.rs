@@ -84,10 +84,19 @@ impl Shared {
         deadline: Instant,
         held: &mut Vec<Reserved>,
     ) {
-        if mirrored.places.is_empty() || enough.is_some_and(|enough| enough(evidence)) {
+        if mirrored.places.is_empty() {
             return;
         }
         evidence.places.extend(mirrored.places);
+        // What is left out is marked, so that nobody for whom the original's part is not enough takes it for all of it.
+        if let Some(enough) = enough {
+            let listed = mirrored.entries.iter().map(|entry| entry.digest);
+            let listed = listed.chain(mirrored.signature_manifests.iter().map(|(content, _)| content.digest()));
+            let skipped: Vec<Digest> = listed.filter(|digest| !evidence.items.contains_key(digest)).collect();
+            if is_enough_without(&skipped, evidence, enough) {
+                return;
+            }
+        }
         for there in mirrored.signature_manifests {
             keep(Some(there), evidence, held);
         }

@@ -384,3 +384,21 @@ async fn a_mirror_is_asked_at_its_own_path_and_told_whose_it_is() {
     expected.sort();
     assert_eq!(log, expected);
 }
+
+/// What a mirror lists beside the original is not fetched where the original's signatures are enough; and nobody else
+/// may take what is there for all of it.
+#[tokio::test]
+async fn must_not_take_what_the_original_lists_for_all_of_it_where_that_was_enough() {
+    let (original, copy) = (Scripted::plain().await, Scripted::plain().await);
+    let image = copied(&original, &copy).await;
+    attach_foreign_bundle(&client(), &image, BUNDLE).await;
+    let left_out = attach_foreign_bundle(&client(), &at(&copy.host, &image), OTHER).await;
+    let registry = mirrored(&original.host, &[(&copy.host, Serves::Digests)]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let part = registry.gather_until(&image.clone().into(), deadline, &|evidence| has(evidence, BUNDLE)).await;
+    assert!(has(&part, BUNDLE) && !has(&part, OTHER) && part.stopped_early(), "{part:?}");
+    let item = part.items.get(&left_out);
+    assert!(matches!(item, Some(Retrieval::Unknown(cause)) if cause.code() == Code::NotFetched), "{item:?}");
+    let whole = registry.gather_until(&image.into(), deadline, &|evidence| has(evidence, OTHER)).await;
+    assert!(has(&whole, BUNDLE) && has(&whole, OTHER) && whole.is_complete(), "{whole:?}");
+}
