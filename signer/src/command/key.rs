@@ -36,11 +36,12 @@ Examples:
 const IMPORT_EXAMPLES: &str = "\
 PKCS#8 (`PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`), SEC1 (`EC PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) and cosign's own labels
 are read: ECDSA P-256 and P-384, Ed25519, RSA of 3072 and 4096 bits. A key that is encrypted keeps its passphrase; for
-others a new one is chosen.
+others a new one is chosen. Of a key that is kept elsewhere only the public half is written, as PREFIX.pub.
 
 Examples:
   hallmark key import --key old.pem --output-key-prefix release-2026
   hallmark key import --key env://OLD_KEY
+  hallmark key import --key hashivault://release --output-key-prefix release
   openssl pkey -in traditional.pem | hallmark key import --key /dev/stdin";
 
 const INSPECT_EXAMPLES: &str = "\
@@ -62,7 +63,7 @@ pub(super) struct GenerateArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArguments {
-    /// The private key: a file, or env://VARIABLE
+    /// The private key: a file, env://VARIABLE, or hashivault://NAME, of which the public half is written
     #[arg(long, value_name = "KEY")]
     key: String,
     /// Write PREFIX.key and PREFIX.pub
@@ -72,7 +73,7 @@ pub(super) struct ImportArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct InspectArguments {
-    /// The key, public or private: a file, or env://VARIABLE
+    /// The key, public or private: a file, env://VARIABLE, or hashivault://NAME
     #[arg(value_name = "KEY")]
     key: String,
 }
@@ -97,6 +98,9 @@ fn generate(arguments: &GenerateArguments, output: Output) -> Result<Exit, Failu
 fn import_key(arguments: &ImportArguments, output: Output) -> Result<Exit, Failure> {
     let reference: KeyReference = arguments.key.parse()?;
     let files = KeyFiles::of_prefix(&arguments.output_key_prefix)?;
+    if reference.is_managed() {
+        return pin(&reference, &files, output);
+    }
     files.check_free()?;
     let text = reference.read()?;
     let mut kept = None;
@@ -113,8 +117,20 @@ fn import_key(arguments: &ImportArguments, output: Output) -> Result<Exit, Failu
     tell(&KeyReport::new("imported", key.public(), Some(&files)), output)
 }
 
+/// Writes down the public half of a key that is kept elsewhere, so that nobody needs to ask there to verify.
+fn pin(reference: &KeyReference, files: &KeyFiles, output: Output) -> Result<Exit, Failure> {
+    let public = reference.public_key()?;
+    files.write_public(&public.to_pem())?;
+    let mut report = KeyReport::new("pinned", &public, None);
+    report.files.public = Some(files.public.display().to_string());
+    tell(&report, output)
+}
+
 fn inspect(arguments: &InspectArguments, output: Output) -> Result<Exit, Failure> {
     let reference: KeyReference = arguments.key.parse()?;
+    if reference.is_managed() {
+        return tell(&KeyReport::new("managed", &reference.public_key()?, None), output);
+    }
     let text = reference.read()?;
     if text.contains("PRIVATE KEY-----") {
         let key = import(&text, || passphrase::existing(&reference.to_string()))?;

@@ -50,6 +50,22 @@ pub enum SigningKeyError {
         /// The system's words.
         problem: String,
     },
+    /// What keeps a key does not do what it is asked to.
+    #[error("`{key}`: {problem}")]
+    KeyStore {
+        /// The reference to the key.
+        key: String,
+        /// What is wrong, as a clause.
+        problem: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// A private key that does not leave its place, where its text is needed.
+    #[error("the private half of `{key}` never leaves its place")]
+    KeptElsewhere {
+        /// The reference to the key.
+        key: String,
+    },
     /// The text or the bytes of a key do not have the form that they claim.
     #[error("not {what}: {problem}")]
     Malformed {
@@ -79,6 +95,12 @@ pub enum SigningKeyError {
     /// The system has no random numbers to give.
     #[error("the operating system gives no random numbers")]
     Random,
+    /// A reference to a key store that names no key there.
+    #[error("the reference does not name a key; it has the form `{form}`")]
+    ReferenceForm {
+        /// The form.
+        form: &'static str,
+    },
     /// A key does not sign what it is asked to.
     #[error("the key does not sign: {problem}")]
     Refused {
@@ -135,6 +157,8 @@ impl SigningKeyError {
             Self::Malformed { .. } => {
                 "a key file is PEM text, as `hallmark key generate`, `cosign generate-key-pair` and `openssl ecparam` write it"
             }
+            Self::KeyStore { hint, .. } => hint,
+            Self::KeptElsewhere { .. } => "sign with it where it is; `hallmark key import` writes its public half",
             Self::PassphraseMissing => {
                 "set `HALLMARK_PASSWORD` (or `COSIGN_PASSWORD`) in the environment; a passphrase never comes from the command line"
             }
@@ -149,6 +173,7 @@ impl SigningKeyError {
             Self::Public(_) => "a public key is PEM text with the label `PUBLIC KEY`",
             Self::PublicInstead => "give the `.key` file",
             Self::Random => "try again when the system has started fully",
+            Self::ReferenceForm { .. } => "see `docs/reference/keys.md` for how keys are named",
             Self::Refused { .. } => "check that the key may sign, and what keeps it",
             Self::ScryptCost { .. } => {
                 "if you trust the file, read it with the program that wrote it and import it again"
@@ -157,7 +182,7 @@ impl SigningKeyError {
             Self::Unprotected => "encrypt it first: `hallmark key import --key FILE`",
             Self::UnsupportedKind { .. } => "make one with `hallmark key generate`",
             Self::UnsupportedReference { .. } => {
-                "name a file (`./release.key`) or an environment variable (`env://RELEASE_KEY`)"
+                "name a file (`./release.key`), an environment variable (`env://RELEASE_KEY`), or a key in Vault or OpenBao (`hashivault://release`)"
             }
             Self::VariableName => "write `env://RELEASE_KEY`: the name of the variable, not its value",
             Self::WrongPassphrase => "check `HALLMARK_PASSWORD` or `COSIGN_PASSWORD`, or unset both to be asked",

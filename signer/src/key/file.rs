@@ -57,6 +57,16 @@ impl KeyFiles {
         directory.check_free(&self.public)
     }
 
+    /// Writes the public half alone, of a key whose private half is kept elsewhere.
+    ///
+    /// # Errors
+    /// As [`KeyFiles::write`].
+    pub fn write_public(&self, public: &str) -> Result<(), SigningKeyError> {
+        let directory = Directory::of(&self.public)?;
+        directory.write(&self.public, 0o644, public)?;
+        directory.flush()
+    }
+
     /// Writes both halves: the private one with mode 0600, the public one with 0644, both new files and flushed to the
     /// disk. When one of them cannot be written, neither is left.
     ///

@@ -15,6 +15,7 @@ mod pem;
 mod private;
 mod reference;
 mod signing;
+mod vault;
 
 pub use algorithm::{Algorithm, KeyType};
 pub use error::SigningKeyError;

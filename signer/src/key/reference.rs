@@ -1,4 +1,4 @@
-//! How a key is named: a file, or a variable of the environment.
+//! How a key is named: a file, a variable of the environment, or a key that is kept elsewhere.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use hallmark_policy::verify::PublicKey;
 use zeroize::Zeroizing;
 
 use super::pem::{PrivateKeyText, private_key};
+use super::vault::VaultReference;
 use super::{SigningKey, SigningKeyError, env, file, passphrase};
 
 /// The name of a key, private or public.
@@ -17,20 +18,13 @@ pub enum KeyReference {
     Environment(String),
     /// A path.
     File(PathBuf),
+    /// `hashivault://NAME` or `openbao://NAME`: a key in a transit engine.
+    Vault(VaultReference),
 }
 
 /// What other tools name keys by, and later versions will.
-const OTHER_SCHEMES: [&str; 9] = [
-    "awskms://",
-    "azurekms://",
-    "gcpkms://",
-    "github://",
-    "gitlab://",
-    "hashivault://",
-    "k8s://",
-    "openbao://",
-    "pkcs11:",
-];
+const OTHER_SCHEMES: [&str; 7] =
+    ["awskms://", "azurekms://", "gcpkms://", "github://", "gitlab://", "k8s://", "pkcs11:"];
 
 impl FromStr for KeyReference {
     type Err = SigningKeyError;
@@ -45,6 +39,9 @@ impl FromStr for KeyReference {
             }
             return Ok(Self::Environment(variable.to_owned()));
         }
+        if let Some(reference) = VaultReference::parse(text) {
+            return reference.map(Self::Vault);
+        }
         if let Some(scheme) = OTHER_SCHEMES.iter().find(|scheme| text.starts_with(**scheme)) {
             return Err(SigningKeyError::UnsupportedReference { scheme: (*scheme).to_owned() });
         }
@@ -56,36 +53,50 @@ impl FromStr for KeyReference {
 }
 
 impl KeyReference {
+    /// Whether the private half is kept elsewhere, and signs there.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        matches!(self, Self::Vault(_))
+    }
+
     /// The text that it names: at most 64 KiB.
     ///
     /// # Errors
-    /// [`SigningKeyError`] when it is not there, is not text, or is too large.
+    /// [`SigningKeyError`] when it is not there, is not text, or is too large; or when the key is kept elsewhere.
     pub fn read(&self) -> Result<Zeroizing<String>, SigningKeyError> {
         match self {
             Self::Environment(variable) => {
                 env::read(variable)?.ok_or_else(|| SigningKeyError::EnvironmentMissing { variable: variable.clone() })
             }
             Self::File(path) => file::read(path),
+            Self::Vault(_) => Err(SigningKeyError::KeptElsewhere { key: self.to_string() }),
         }
     }
 
-    /// Unlocks the private key that it names, which must be encrypted. Asks for the passphrase.
+    /// Unlocks the private key that it names: one in a file or a variable must be encrypted, and its passphrase is asked
+    /// for; one that is kept elsewhere is looked up.
     ///
     /// # Errors
     /// [`SigningKeyError`] when there is no such key or it does not open.
     pub fn unlock(&self) -> Result<SigningKey, SigningKeyError> {
+        if let Self::Vault(reference) = self {
+            return reference.open();
+        }
         match private_key(&self.read()?)? {
             PrivateKeyText::Encrypted(key) => Ok(key.open(&passphrase::existing(&self.to_string())?)?.into()),
             PrivateKeyText::Plain(_) => Err(SigningKeyError::Unprotected),
         }
     }
 
-    /// Reads the public key that it names.
+    /// Reads the public key that it names; of a key that is kept elsewhere, the public half.
     ///
     /// # Errors
     /// [`SigningKeyError`] when there is no such key, or it is not a public one.
     pub fn public_key(&self) -> Result<PublicKey, SigningKeyError> {
-        Ok(PublicKey::parse(self.read()?.as_bytes())?)
+        match self {
+            Self::Vault(reference) => reference.public_key(),
+            _ => Ok(PublicKey::parse(self.read()?.as_bytes())?),
+        }
     }
 }
 
@@ -94,6 +105,7 @@ impl fmt::Display for KeyReference {
         match self {
             Self::Environment(variable) => write!(f, "env://{variable}"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Vault(reference) => reference.fmt(f),
         }
     }
 }

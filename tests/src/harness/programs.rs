@@ -45,9 +45,19 @@ where
     I: IntoIterator<Item = S>,
     S: AsRef<OsStr>,
 {
+    run_hallmark_with(folder, &[], arguments)
+}
+
+/// The same, with some more variables.
+pub(crate) fn run_hallmark_with<I, S>(folder: &Path, variables: &[(String, String)], arguments: I) -> Answer
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
     let mut command = Command::new(hallmark());
     command.args(arguments).current_dir(folder).env_clear().stdin(Stdio::null());
     command.env("HOME", folder).env("HALLMARK_PASSWORD", PASSPHRASE);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     let shown: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let output = command.output().unwrap();
     Answer {

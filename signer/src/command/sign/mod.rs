@@ -36,6 +36,7 @@ run that was interrupted goes on where it stopped when it is started again.
 Examples:
   hallmark sign --key hallmark.key registry.example.com/team/app:1.4
   hallmark sign --key env://RELEASE_KEY -a commit=3f2a registry.example.com/team/app@sha256:...
+  hallmark sign --key hashivault://release registry.example.com/team/app:1.4
   hallmark sign --key team.key --key release.key registry.example.com/team/app:1.4
   hallmark sign --key my.key --format bundle --format simple-signing registry.example.com/app:1.4
   hallmark sign --key hallmark.key --recursive registry.example.com/team/multi-platform:1.4
@@ -61,7 +62,7 @@ pub(super) struct Arguments {
     /// attestation manifests, is no image and is covered by the index's signature)
     #[arg(short, long)]
     recursive: bool,
-    /// The private key: a file, or env://VARIABLE; may be repeated, and the image is signed with each
+    /// The private key: a file, env://VARIABLE, or hashivault://NAME; may be repeated, and the image is signed with each
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<String>,
     /// The form of the signature; may be repeated
