@@ -116,4 +116,33 @@ mod tests {
             assert!(next(value).is_err(), "{value}");
         }
     }
+
+    #[test]
+    fn fuzz_link() {
+        let seeds = [
+            r#"</v2/a/referrers/sha256:1?last=b>; rel="next""#,
+            r#"</x>; rel="prev", </y>; title="a, b; c"; rel="start NEXT""#,
+            r#"<https://r.example/?last=b>;rel=next"#,
+        ];
+        let words = ["rel=", "next", "\"", "<", ">", ",", ";", "\\\"", "https://", "//", "rel=\"next\""];
+        let page = Url::parse("https://r.example/v2/a/referrers/sha256:1").unwrap();
+        hallmark_fuzz_driver::Fuzz::new("link").seeds(seeds).words(&words).run(|bytes| {
+            let mut headers = http::HeaderMap::new();
+            let Ok(value) = http::HeaderValue::from_bytes(bytes) else { return "not a header".to_owned() };
+            headers.insert(http::header::LINK, value);
+            let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+            match next_page(&page, &headers) {
+                Ok(Some(_)) => {
+                    assert!(text.contains("next") && text.contains("rel"), "a page that nobody named");
+                    "next".to_owned()
+                }
+                // A link to a next page in its plainest form must not be taken for none.
+                Ok(None) => {
+                    assert!(!text.starts_with("</x>; rel=\"next\""), "a page was left out");
+                    "none".to_owned()
+                }
+                Err(problem) => problem,
+            }
+        });
+    }
 }

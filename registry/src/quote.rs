@@ -66,4 +66,20 @@ mod tests {
         assert_eq!(quote_error_body(br#"{"errors":[{"code":"DENIED"}]}"#), " (DENIED)");
         assert_eq!(quote_error_body(b"404 page not found"), "");
     }
+
+    #[test]
+    fn fuzz_error_bodies() {
+        let seeds = [
+            r#"{"errors":[{"code":"DENIED","message":"no","detail":{"a":[1]}}]}"#,
+            "{\"errors\":[{\"code\":\"X\",\"message\":\"\u{202e}\u{1b}[31m\\u001b\\u0000\\ud83d\\ude00\"}]}",
+            "404 page not found",
+        ];
+        let words = ["\\u0007", "\\r\\n", "\u{7f}", "\u{9b}", "{", "}", "[", "]", "null", "\"code\":"];
+        hallmark_fuzz_driver::Fuzz::new("error-bodies").seeds(seeds).words(&words).run(|bytes| {
+            let shown = quote_error_body(bytes);
+            assert!(!shown.chars().any(char::is_control), "{shown:?}");
+            assert!(shown.chars().count() <= 2 * MAX_QUOTED_CHARS + 5, "{}", shown.len());
+            shown.len().min(64)
+        });
+    }
 }

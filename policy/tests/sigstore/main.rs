@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod corpus;
+mod fuzz;
 mod mutants;
 mod peers;
 mod recorded;

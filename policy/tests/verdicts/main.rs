@@ -7,6 +7,8 @@ mod authority;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod mutants;

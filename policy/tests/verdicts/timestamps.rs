@@ -65,6 +65,15 @@ pub(crate) fn stamp(authority: &Authority, time: &str) -> Vec<u8> {
     authority.token(&bundle().1, time).response()
 }
 
+/// The time of [`seed_and_judge`]'s timestamp.
+pub(crate) const SEED_TIME: &str = "2026-11-01T00:00:00Z";
+
+/// A good timestamp, and the verdict about an image whose signature carries some other bytes in its place.
+pub(crate) fn seed_and_judge() -> (Vec<u8>, impl Fn(&[u8]) -> Verdict) {
+    let trust = policy("", 1, &listed(&tsa(), ""));
+    (stamp(&tsa(), SEED_TIME), move |bytes: &[u8]| judged(&[bytes.to_vec()], &trust, now()))
+}
+
 #[test]
 fn a_timestamp_that_is_needed_and_there_is_in_the_proof() {
     let trust = policy("", 1, &listed(&tsa(), ""));

@@ -258,4 +258,30 @@ mod tests {
             assert!(DockerConfig::parse_dockercfg("test", text.as_bytes()).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn fuzz_docker_config() {
+        let seeds = [
+            r#"{"auths":{"r.example":{"auth":"YW5uOmNhbmFyeQ=="},"https://index.docker.io/v1/":{"auth":"YTpi"},"*.example/team":{"username":"ann","password":"canary"}}}"#,
+            r#"{"auths":{"r.example":{"identitytoken":"canary"}},"credsStore":"desktop","credHelpers":{"gcr.example/a":"gcloud"}}"#,
+        ];
+        let words =
+            ["\"auth\":", "\"canary\"", "null", "{}", "[]", "https://", "/v2/", "r.example", ":", "=", "*", "?"];
+        let repository = "elsewhere.test/app".parse().unwrap();
+        hallmark_fuzz_driver::Fuzz::new("docker-config").seeds(seeds).words(&words).run(|bytes| {
+            match DockerConfig::parse("test", bytes) {
+                Ok(file) => {
+                    // What is written for some hosts is never found for one that no pattern covers.
+                    let may_cover = bytes.iter().any(|byte| b"*?[\\".contains(byte));
+                    let covers = file.covering(&repository).next().is_some();
+                    assert!(may_cover || !covers, "an entry speaks for another host");
+                    format!("{covers} {}", file.default_helper.is_some())
+                }
+                Err(problem) => {
+                    assert!(!problem.contains("canary"), "a secret is shown: {problem}");
+                    format!("{problem:.40}")
+                }
+            }
+        });
+    }
 }

@@ -178,4 +178,27 @@ mod tests {
             assert!(is_helper_name(name), "{name}");
         }
     }
+
+    #[test]
+    fn fuzz_helper_answers() {
+        let seeds = [
+            r#"{"ServerURL":"r.example","Username":"ann","Secret":"canary"}"#,
+            r#"{"ServerURL":"https://r.example/v1/","Username":"<token>","Secret":"canary"}"#,
+            "credentials not found in native keychain",
+        ];
+        let words =
+            ["\"ServerURL\":", "\"Secret\":", "\"\"", "null", "\\u0000", "r.example", "evil.example", "<token>"];
+        let repository = "r.example/app".parse().unwrap();
+        hallmark_fuzz_driver::Fuzz::new("helper-answers").seeds(seeds).words(&words).run(|bytes| {
+            let stdout = Zeroizing::new(bytes.to_vec());
+            let output = Output { status: ExitStatus::from_raw(0), stdout, complaint: String::new() };
+            match read(&output, &repository) {
+                Ok(credential) => format!("{}", credential.is_some()),
+                Err(problem) => {
+                    assert!(!problem.chars().any(char::is_control), "{problem:?}");
+                    format!("{problem:.40}")
+                }
+            }
+        });
+    }
 }

@@ -357,4 +357,30 @@ mod tests {
             assert!(!problem.contains("canary"), "{problem}");
         }
     }
+
+    #[test]
+    fn fuzz_provider_answers() {
+        let seed = response(
+            r#""cacheKeyType":"Registry","cacheDuration":"10m0s","auth":{"*.dkr.ecr.*.amazonaws.com":{"username":"AWS","password":"canary"}}"#,
+        );
+        let words =
+            ["\"auth\":", "\"cacheDuration\":\"-1s\"", "\"Global\"", "null", "*", "[", "/", ":443", "1.dkr.ecr."];
+        let (provider, repository) = (ecr(), "elsewhere.test/app".parse().unwrap());
+        hallmark_fuzz_driver::Fuzz::new("provider-answers").seeds([seed]).words(&words).run(|bytes| {
+            let stdout = Zeroizing::new(bytes.to_vec());
+            let output = Output { status: ExitStatus::from_raw(0), stdout, complaint: String::new() };
+            match provider.read(&output, &repository) {
+                Ok(answer) => {
+                    let may_cover = String::from_utf8_lossy(bytes).contains("\"*") || bytes.contains(&b'\\');
+                    let covers = answer.credential(&repository).is_some();
+                    assert!(may_cover || !covers, "an entry speaks for another host");
+                    format!("{covers}")
+                }
+                Err(problem) => {
+                    assert!(!problem.contains("canary"), "a secret is shown: {problem}");
+                    format!("{problem:.40}")
+                }
+            }
+        });
+    }
 }

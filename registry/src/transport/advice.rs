@@ -164,4 +164,22 @@ mod tests {
         assert_eq!(pace(&Err(Failure::Timeout)), Pace::Silent);
         assert_eq!(pace(&Err(Failure::TooLarge { limit: 1 })), Pace::Fine);
     }
+
+    #[test]
+    fn fuzz_advice() {
+        let seeds = ["7", "100;w=21600", "Mon, 23 Nov 2026 18:01:00 GMT", "10, 10;w=1, 50;w=60"];
+        let words = ["w=", ";", ",", "GMT", "Nov", "-1", "+0000", "23:59:60"];
+        hallmark_fuzz_driver::Fuzz::new("advice").seeds(seeds).words(&words).run(|bytes| {
+            let Ok(value) = ::http::HeaderValue::from_bytes(bytes) else { return "not a header".to_owned() };
+            let mut headers = HeaderMap::new();
+            for name in ["ratelimit-limit", "ratelimit-remaining", "retry-after"] {
+                headers.insert(name, value.clone());
+            }
+            headers.insert(DATE, "Mon, 23 Nov 2026 18:00:00 GMT".parse().unwrap());
+            let limit = RateLimit::of(&headers);
+            let shown = limit.map(|limit| limit.to_string()).unwrap_or_default();
+            assert!(shown.len() < 100, "{shown}");
+            format!("{} {}", limit.is_some(), retry_after(&headers).is_some())
+        });
+    }
 }

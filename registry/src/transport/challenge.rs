@@ -153,4 +153,31 @@ mod tests {
         let many: Vec<String> = (0..MAX_CHALLENGES + 5).map(|n| format!(r#"Bearer realm="https://h{n}/t""#)).collect();
         assert_eq!(parse_all(&many.iter().map(String::as_str).collect::<Vec<_>>()).len(), MAX_CHALLENGES);
     }
+
+    #[test]
+    fn fuzz_challenges() {
+        let seeds = [
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/nginx:pull""#,
+            r#"Basic realm="r", Bearer realm="https://a.example/t",service="s""#,
+            r#"BEARER Realm = "https://a.example/t" , error="x, \"y\"""#,
+            "Negotiate",
+        ];
+        let words =
+            ["Bearer ", "Basic", "realm=", "service=", "\"", "\\\"", ",", "=", "https://", "https://b.example/"];
+        hallmark_fuzz_driver::Fuzz::new("challenges").seeds(seeds).words(&words).run(|bytes| {
+            let Ok(value) = ::http::HeaderValue::from_bytes(bytes) else { return "not a header".to_owned() };
+            let mut headers = HeaderMap::new();
+            headers.insert(WWW_AUTHENTICATE, value);
+            let found = challenges(&headers);
+            assert!(found.len() <= MAX_CHALLENGES);
+            let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+            for challenge in &found {
+                match challenge {
+                    Challenge::Basic => assert!(text.contains("basic"), "nobody asked for a password"),
+                    Challenge::Bearer { .. } => assert!(text.contains("bearer") && text.contains("realm")),
+                }
+            }
+            format!("{:.60}", format!("{found:?}"))
+        });
+    }
 }

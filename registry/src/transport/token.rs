@@ -230,4 +230,28 @@ mod tests {
             assert!(header.is_err(), "{body}");
         }
     }
+
+    #[test]
+    fn fuzz_token_answers() {
+        let seeds = [
+            r#"{"token":"abc","access_token":"def","expires_in":300,"issued_at":"2026-11-25T00:00:00Z"}"#,
+            r#"{"access_token":"abc","expires_in":18446744073709551615}"#,
+            r#"{"errors":[{"code":"DENIED"}]}"#,
+        ];
+        let words = ["null", "\"token\":", "\"\"", "\\u000a", "\\r\\n", "-1", "1e3", "[", "]", "{", "}"];
+        hallmark_fuzz_driver::Fuzz::new("token-answers").seeds(seeds).words(&words).run(|bytes| {
+            let mut response = answer(200, &[]).unwrap();
+            response.body = Bytes::copy_from_slice(bytes);
+            let Some(granted) = read(&response) else { return "no token" };
+            let token = granted.token.expose();
+            assert!(!token.is_empty() && token.len() <= MAX_TOKEN_BYTES && granted.lifetime.as_secs() <= MAX_SECONDS);
+            match bearer(&granted.token) {
+                Ok(header) => {
+                    assert!(!header.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+                    "a token"
+                }
+                Err(_) => "a token that is no header",
+            }
+        });
+    }
 }

@@ -109,7 +109,7 @@ impl World {
         let registry = &self.registry;
         registry.push_blob(REPOSITORY, encoded.blob());
         match encoded.detached_base64() {
-            None => self.attach_referrer(encoded.blob()),
+            None => self.attach_referrer(REPOSITORY, self.digest, encoded.blob()),
             Some(signature) => {
                 let config = br#"{"architecture":"","os":""}"#;
                 registry.push_blob(REPOSITORY, config);
@@ -122,25 +122,26 @@ impl World {
         }
     }
 
-    fn attach_referrer(&self, bundle: &[u8]) -> Digest {
-        self.registry.push_blob(REPOSITORY, b"{}");
+    /// Attaches a bundle that is stored already to an image, as cosign does.
+    pub(crate) fn attach_referrer(&self, repository: &str, image: Digest, bundle: &[u8]) -> Digest {
+        self.registry.push_blob(repository, b"{}");
         let empty = Descriptor::of(media_type::OCI_EMPTY, b"{}");
         let mut manifest = Manifest::new(empty, vec![Descriptor::of(media_type::SIGSTORE_BUNDLE, bundle)]);
         manifest.artifact_type = Some(media_type::SIGSTORE_BUNDLE.to_owned());
-        let path = format!("/v2/{REPOSITORY}/manifests/{}", self.digest);
+        let path = format!("/v2/{repository}/manifests/{image}");
         let subject = self.registry.direct(http::Method::GET, &path, &[], b"").body;
         manifest.subject = Some(Descriptor::of(media_type::OCI_MANIFEST, &subject));
         let bytes = manifest.encode();
         let digest = Digest::of(&bytes);
-        self.registry.push_raw_manifest(REPOSITORY, &digest.to_string(), media_type::OCI_MANIFEST, &bytes);
+        self.registry.push_raw_manifest(repository, &digest.to_string(), media_type::OCI_MANIFEST, &bytes);
         let mut is_old = false;
         self.registry.change(|hostility| is_old = hostility.no_referrers);
         if is_old {
             let mut entry = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
             entry.artifact_type = Some(media_type::OCI_EMPTY.to_owned());
             let index = Index::new(vec![entry]).encode();
-            let tag = self.digest.fallback_tag();
-            self.registry.push_raw_manifest(REPOSITORY, tag.as_str(), media_type::OCI_INDEX, &index);
+            let tag = image.fallback_tag();
+            self.registry.push_raw_manifest(repository, tag.as_str(), media_type::OCI_INDEX, &index);
         }
         digest
     }
