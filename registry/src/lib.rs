@@ -13,6 +13,7 @@ mod configuration;
 mod content_cache;
 mod copy;
 mod credentials;
+mod doctor;
 mod endpoint;
 mod gather;
 mod items;
@@ -26,6 +27,7 @@ mod read;
 mod registry;
 mod relatives;
 mod remembered;
+mod repair;
 mod revalidate;
 mod tags;
 mod transport;
@@ -40,9 +42,11 @@ pub use copy::{
     SavedImage,
 };
 pub use credentials::{CredentialError, CredentialSource};
+pub use doctor::{Check, Finding};
 pub use layout::{Layout, LayoutError, LayoutImage, LayoutName, LayoutReference, LayoutReferenceError};
 pub use mirror::{Location, Mirror, Route, Routing, RoutingError, Serves};
 pub use push::{PushError, PushedManifest};
 pub use read::FetchedManifest;
 pub use registry::Registry;
+pub use repair::{Change, ChangeKind, RepairOptions, Repaired, RepairedIndex};
 pub use transport::{HostTraffic, RateLimit};

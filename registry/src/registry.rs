@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     /// What all gatherings may hold.
     pub(crate) budget: Arc<Budget>,
     pub(crate) content_cache: Option<Arc<dyn ContentCache>>,
-    credentials: CredentialSource,
+    pub(crate) credentials: CredentialSource,
     /// Where there is no cache whose salt could be used: partitions of one process are told apart in it only.
     salt: [u8; 32],
     operation_timeout: Duration,

@@ -21,7 +21,6 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use hallmark_policy::image::{Descriptor, Digest};
 
 use crate::Registry;
-use source::Source;
 use target::{Attached, BlobOutcome, Target};
 
 pub(crate) use document::{Document, subject_of};
@@ -29,6 +28,7 @@ pub use error::CopyError;
 pub use progress::Progress;
 pub use save::SavedImage;
 pub use source::Origin;
+pub(crate) use source::Source;
 pub use target::Destination;
 pub(crate) use tree::Beside;
 pub(crate) use tree::Tree;

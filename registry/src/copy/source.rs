@@ -39,13 +39,18 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The origin, and the image itself.
-    pub(crate) async fn open(shared: &'a Shared, origin: &'a Origin) -> Result<(Self, Document), CopyError> {
+    /// The origin, which was not asked yet. Where the images of a name are kept elsewhere, that is asked.
+    pub(crate) fn of(shared: &'a Shared, origin: &'a Origin) -> Self {
         let shared = match origin {
             Origin::Registry(image) => shared.origin(image.repository()),
             Origin::Layout(..) => shared,
         };
-        let mut source = Self { shared, origin, name: None };
+        Self { shared, origin, name: None }
+    }
+
+    /// The origin, and the image itself.
+    pub(crate) async fn open(shared: &'a Shared, origin: &'a Origin) -> Result<(Self, Document), CopyError> {
+        let mut source = Self::of(shared, origin);
         let root = match origin {
             Origin::Registry(image) => source
                 .fetch(image.repository(), manifest_name(image), image.digest(), None)

@@ -7,6 +7,7 @@ mod answers;
 mod docker_config;
 mod docker_helper;
 mod error;
+mod explain;
 mod files;
 mod limits;
 mod program;

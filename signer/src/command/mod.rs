@@ -6,6 +6,7 @@ mod copy;
 mod copying;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod evidence;
 mod foreign;
 mod inspect;
@@ -15,6 +16,7 @@ mod load;
 mod pauses;
 mod policy;
 mod registry_access;
+mod repair;
 mod resign;
 mod save;
 mod sign;
@@ -63,6 +65,8 @@ enum Verb {
     /// Show the whole job on this machine: registry, keys, signatures, service, verdicts
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
+    /// Say what a registry can do, and what is in the way
+    Doctor(Box<doctor::Arguments>),
     /// Record what a verdict rests on, and look into a recording
     #[command(subcommand)]
     Evidence(evidence::Verb),
@@ -76,6 +80,8 @@ enum Verb {
     /// Check, explain and describe trust policies
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Mend fallback indexes that are wrong: lost, gone or misplaced entries
+    Repair(Box<repair::Arguments>),
     /// Sign again with another key what one key has signed
     Resign(Box<resign::Arguments>),
     /// Save images with everything that is attached to them, for where no network goes
@@ -118,11 +124,13 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Verb::Copy(arguments) => copy::run(&arguments, output),
         #[cfg(feature = "demo")]
         Verb::Demo(arguments) => demo::run(&arguments, output),
+        Verb::Doctor(arguments) => doctor::run(&arguments, output),
         Verb::Evidence(verb) => evidence::run(verb, output),
         Verb::Inspect(arguments) => inspect::run(&arguments, output),
         Verb::Key(verb) => key::run(verb, output),
         Verb::Load(arguments) => load::run(&arguments, output),
         Verb::Policy(verb) => policy::run(verb, output),
+        Verb::Repair(arguments) => repair::run(&arguments, output),
         Verb::Resign(arguments) => resign::run(&arguments, output),
         Verb::Save(arguments) => save::run(&arguments, output),
         Verb::Sign(arguments) => sign::run(&arguments, output),

@@ -3,16 +3,20 @@
 mod bundle;
 mod copying;
 mod cosign;
+mod doctor;
 mod evidence;
 mod explanation;
+mod repair;
 mod signing;
 mod verdict;
 
 pub(crate) use bundle::BundleReport;
 pub(crate) use copying::{CopyReport, ImageCopied};
 pub(crate) use cosign::cosign_documents;
+pub(crate) use doctor::DoctorReport;
 pub(crate) use evidence::EvidenceReport;
 pub(crate) use explanation::ExplanationReport;
+pub(crate) use repair::{RepairReport, RepositoryRepaired};
 pub(crate) use signing::{ImageSigned, SignatureReport, SigningReport, Status};
 pub(crate) use verdict::VerdictsReport;
 

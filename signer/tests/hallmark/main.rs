@@ -10,6 +10,8 @@ mod copy;
 #[cfg(all(test, feature = "demo"))]
 mod demo;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod key;
 #[cfg(test)]
 mod many;

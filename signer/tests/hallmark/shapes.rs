@@ -18,6 +18,7 @@ fn every_answer_keeps_its_shape() {
     let host = &registry.host;
     let (copy, absent, prefix) =
         (format!("{host}/mirror/app"), format!("{host}/team/none:1"), format!("{host}/loaded/"));
+    let mirrored = format!("{host}/mirror/app");
     let policy = format!(
         "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: production}}\nspec:\n  authorities:\n    \
          - name: release-team\n      keys:\n        - publicKey: {{file: hallmark.pub}}\n  rules:\n    \
@@ -39,6 +40,7 @@ fn every_answer_keeps_its_shape() {
         ("copy-left", 11, vec!["copy", &absent, "oci:layout"]),
         ("save", 0, vec!["save", &image, "--to", "app.tar"]),
         ("load", 0, vec!["load", "app.tar", &prefix]),
+        ("repair", 0, vec!["repair", &mirrored]),
         ("policy-check", 0, vec!["policy", "check", "policy.yaml"]),
         ("policy-explain", 10, vec!["policy", "explain", "--policy", "policy.yaml", &unsigned]),
     ] {
