@@ -17,6 +17,7 @@ mod faults;
 mod floods;
 mod indexes;
 mod kept;
+mod logins;
 mod managed_keys;
 mod passwords;
 mod real_registries;

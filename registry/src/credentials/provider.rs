@@ -383,4 +383,36 @@ mod tests {
             }
         });
     }
+
+    #[test]
+    fn the_reference_page_shows_what_is_read_and_names_the_bounds() {
+        let page = include_str!("../../../docs/reference/credentials.md");
+        let block = |kind: &str| page.split(&format!("```{kind}\n")).nth(1).unwrap().split("```").next().unwrap();
+        let programs = programs();
+        for name in ["ecr-credential-provider", "auth-provider-gcp", "acr-credential-provider"] {
+            std::fs::copy(programs.path().join("ecr"), programs.path().join(name)).unwrap();
+        }
+        let providers = parse(block("yaml"), programs.path()).unwrap();
+        let helpers = super::super::docker_config::DockerConfig::parse("page", block("json").as_bytes()).unwrap();
+        for (host, provider) in [
+            ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "ecr-credential-provider"),
+            ("europe-docker.pkg.dev", "auth-provider-gcp"),
+            ("example.azurecr.io", "acr-credential-provider"),
+        ] {
+            let repository = format!("{host}/team/app").parse().unwrap();
+            let asked: Vec<_> = providers.iter().filter(|provider| provider.covers(&repository)).collect();
+            assert_eq!(asked.iter().map(|provider| provider.name.as_str()).collect::<Vec<_>>(), [provider]);
+            assert_eq!(helpers.covering(&repository).count(), 1, "{host}");
+        }
+        use super::super::limits::{HELPER_LIFETIME, MAX_ANSWER_BYTES, MAX_LIFETIME, MAX_RUNNING, RUN_TIMEOUT};
+        for (said, is) in [
+            ("for five minutes", HELPER_LIFETIME == Duration::from_secs(300)),
+            ("10 seconds for a run", RUN_TIMEOUT == Duration::from_secs(10)),
+            ("64 KiB for an answer", MAX_ANSWER_BYTES == 64 * 1024),
+            ("16 programs at one time", MAX_RUNNING == 16),
+            ("hours at most", MAX_LIFETIME == Duration::from_secs(12 * 3600)),
+        ] {
+            assert!(page.contains(said) && is, "{said}");
+        }
+    }
 }

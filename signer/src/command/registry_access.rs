@@ -1,4 +1,4 @@
-//! How the verbs reach registries: three flags, the usual credential files, and one runtime.
+//! How the verbs reach registries: some flags, the usual sources of credentials, and one runtime.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::ImageReference;
 use hallmark_registry::{
-    Addresses, ClientCertificate, Configuration, CredentialSource, HostConfiguration, Registry, Routing, RoutingError,
+    Addresses, ClientCertificate, Configuration, CredentialError, CredentialSource, HostConfiguration, Registry,
+    Routing, RoutingError,
 };
 use hallmark_verifier::{EvidenceLimits, Pipeline};
 
@@ -47,6 +48,16 @@ pub(super) struct Arguments {
     /// Reach this host (with its port) in a private network, although only a registry names it: storage, token services
     #[arg(long, value_name = "HOST")]
     registry_private_host: Vec<String>,
+    /// Log in with what this file says, in place of the usual ones: a config.json, an auth.json, or a directory of
+    /// mounted Secrets; may be repeated
+    #[arg(long, value_name = "FILE")]
+    registry_auth_file: Vec<PathBuf>,
+    /// Ask the kubelet's credential providers, by their CredentialProviderConfig
+    #[arg(long, value_name = "FILE", requires = "credential_provider_bin_dir")]
+    credential_provider_config: Option<PathBuf>,
+    /// The directory of the programs that --credential-provider-config names
+    #[arg(long, value_name = "DIR", requires = "credential_provider_config")]
+    credential_provider_bin_dir: Option<PathBuf>,
     /// Show this host (with its port) the credentials of the images' registries, when they name it as their token service
     #[arg(long, value_name = "HOST")]
     registry_token_host: Vec<String>,
@@ -88,8 +99,8 @@ impl Arguments {
             true => BTreeMap::new(),
             false => images.iter().map(|image| (image.repository().host().to_owned(), host.clone())).collect(),
         };
-        let credentials = CredentialSource::from_environment()
-            .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
+        let credentials =
+            self.credentials().map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
         let mut configuration = Configuration { hosts, credentials, operation_timeout: self.limit(), ..base };
         self.add_routes(&mut configuration, output)
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
@@ -112,6 +123,17 @@ impl Arguments {
             routing.add_to(configuration);
         }
         Ok(())
+    }
+
+    fn credentials(&self) -> Result<CredentialSource, CredentialError> {
+        let source = match self.registry_auth_file.as_slice() {
+            [] => CredentialSource::from_environment()?,
+            paths => CredentialSource::from_paths(paths)?,
+        };
+        match (&self.credential_provider_config, &self.credential_provider_bin_dir) {
+            (Some(file), Some(directory)) => source.with_credential_providers(file, directory),
+            _ => Ok(source),
+        }
     }
 
     fn client_certificate(&self) -> Result<Option<ClientCertificate>, Failure> {

@@ -101,11 +101,14 @@ pub struct Operations {
     pub listen: SocketAddr,
 }
 
-/// How registries are reached. Credentials come from `DOCKER_CONFIG` and `REGISTRY_AUTH_FILE`, authorities of
-/// certificates for all of them from `SSL_CERT_FILE`.
+/// How registries are reached. Authorities of certificates for all of them come from `SSL_CERT_FILE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Registry {
+    /// Files of credentials, or directories of mounted Secrets, in place of those that the environment names.
+    pub auth_files: Vec<PathBuf>,
+    /// The kubelet's credential providers.
+    pub credential_providers: CredentialProviders,
     /// What differs for single hosts, by the host as it is written in references.
     pub hosts: BTreeMap<String, RegistryHost>,
     /// Mirrors, other locations and blocked names, by the beginning of the names that they are for.
@@ -153,6 +156,16 @@ pub enum Serves {
 
 fn digests() -> Serves {
     Serves::Digests
+}
+
+/// Programs that give credentials, as a kubelet uses them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct CredentialProviders {
+    /// A `CredentialProviderConfig` of `kubelet.config.k8s.io/v1`.
+    pub config_file: Option<PathBuf>,
+    /// The directory of the programs that it names.
+    pub bin_directory: Option<PathBuf>,
 }
 
 /// What differs for one host.
@@ -409,6 +422,10 @@ impl Config {
         }
         let has_lone_key =
             |host: &RegistryHost| host.client_key_file.is_some() && host.client_certificate_file.is_none();
+        let CredentialProviders { config_file, bin_directory } = &self.registry.credential_providers;
+        if config_file.is_some() != bin_directory.is_some() {
+            return fail("registry.credentialProviders", "needs both a `configFile` and a `binDirectory`");
+        }
         if self.registry.hosts.values().any(has_lone_key) {
             return fail("registry.hosts", "has a `clientKeyFile` without a `clientCertificateFile`");
         }
@@ -472,6 +489,15 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "api.tls.clientCertificates", put: |c, text| put_word(&mut c.api.tls.client_certificates, text) },
     Setting { key: "api.dangerBelieveNamespaces", put: |c, text| put(&mut c.api.danger_believe_namespaces, text) },
     Setting { key: "operations.listen", put: |c, text| put(&mut c.operations.listen, text) },
+    Setting { key: "registry.authFiles", put: |c, text| put_list(&mut c.registry.auth_files, text) },
+    Setting {
+        key: "registry.credentialProviders.configFile",
+        put: |c, text| put_path(&mut c.registry.credential_providers.config_file, text),
+    },
+    Setting {
+        key: "registry.credentialProviders.binDirectory",
+        put: |c, text| put_path(&mut c.registry.credential_providers.bin_directory, text),
+    },
     Setting { key: "registry.hosts", put: |c, text| put_yaml(&mut c.registry.hosts, text) },
     Setting { key: "registry.routes", put: |c, text| put_yaml(&mut c.registry.routes, text) },
     Setting { key: "registry.registriesConf", put: |c, text| put_path(&mut c.registry.registries_conf, text) },
@@ -584,6 +610,7 @@ mod tests {
             let default = match default {
                 Value::Null => String::new(),
                 Value::String(text) => format!(" `{text}`"),
+                Value::Array(values) if values.is_empty() => String::new(),
                 Value::Array(values) => format!(" `{}`", values[0].as_str().unwrap()),
                 other => format!(" `{other}`"),
             };
@@ -613,6 +640,9 @@ mod tests {
                 ("HALLMARK_API_TLS_CLIENT_CERTIFICATES", "optional"),
                 ("HALLMARK_LOG_FORMAT", "text"),
                 ("HALLMARK_REGISTRY_HOSTS", "{'r.example:5000': {dangerPlainHttp: true, addresses: dangerLocal}}"),
+                ("HALLMARK_REGISTRY_AUTH_FILES", "/run/a.json, /run/secrets"),
+                ("HALLMARK_REGISTRY_CREDENTIAL_PROVIDERS_CONFIG_FILE", "c"),
+                ("HALLMARK_REGISTRY_CREDENTIAL_PROVIDERS_BIN_DIRECTORY", "b"),
                 ("HALLMARK_UNRELATED", "x"),
             ],
         )
@@ -621,6 +651,8 @@ mod tests {
         assert_eq!(config.api.listen.to_string(), "[::1]:2");
         assert_eq!(config.limits.body_timeout, Span::seconds(90));
         assert_eq!(config.log.format, LogFormat::Text);
+        assert_eq!(config.registry.auth_files, [PathBuf::from("/run/a.json"), PathBuf::from("/run/secrets")]);
+        assert_eq!(config.registry.credential_providers.bin_directory, Some(PathBuf::from("b")));
         assert!(config.registry.hosts["r.example:5000"].danger_plain_http);
         assert_eq!(config.registry.hosts["r.example:5000"].addresses, Some(Addresses::DangerLocal));
         assert!(!config.api.tls.requires_client_certificates());
@@ -653,6 +685,8 @@ mod tests {
             ("api: {tls: {certificateFile: k}}", vec![], "`api.tls.keyFile`"),
             ("api: {tls: {clientCaFile: k}}", vec![], "`api.tls.clientCaFile`"),
             ("api: {listen: 127.0.0.1:8081}", vec![], "`operations.listen`"),
+            ("registry: {credentialProviders: {configFile: c}}", vec![], "`registry.credentialProviders`"),
+            ("registry: {credentialProviders: {binDirectory: b}}", vec![], "`registry.credentialProviders`"),
             ("registry: {hosts: {r.example: {addresses: local}}}", vec![], "dangerLocal"),
             ("registry: {hosts: {r.example: {clientKeyFile: k}}}", vec![], "`clientCertificateFile`"),
             ("registry: {routes: {r.example: {mirrors: [{serves: tags}]}}}", vec![], "location"),

@@ -16,7 +16,7 @@ use hallmark_registry::{
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
 use hallmark_verifier::{Clock, ContentLimits, ContentStore, EvidenceLimits, Pipeline, load_trust};
 
-use crate::config::{Config, Evidence, RegistryHost, RegistryRoute};
+use crate::config::{self, Config, Evidence, RegistryHost, RegistryRoute};
 use crate::reload::{Load, LoadError, Loaded};
 use crate::session::Session;
 use crate::verdict::{ImageVerdict, PolicyInForce};
@@ -87,7 +87,7 @@ impl PipelineLoader {
         let mut configuration = Configuration {
             hosts,
             routes: config.registry.routes.iter().map(|(prefix, route)| route_of(prefix, route)).collect(),
-            credentials: CredentialSource::from_environment()?,
+            credentials: credentials(&config.registry)?,
             content_cache: Some(Arc::<ContentStore>::clone(&content)),
             ..Configuration::default()
         };
@@ -138,6 +138,17 @@ fn route_of(prefix: &str, route: &RegistryRoute) -> Route {
     });
     let location = route.location.as_deref().map(Location::new);
     Route { prefix: prefix.to_owned(), location, is_blocked: route.blocked, mirrors: mirrors.collect() }
+}
+
+fn credentials(settings: &config::Registry) -> Result<CredentialSource, CredentialError> {
+    let source = match settings.auth_files.as_slice() {
+        [] => CredentialSource::from_environment()?,
+        paths => CredentialSource::from_paths(paths)?,
+    };
+    match (&settings.credential_providers.config_file, &settings.credential_providers.bin_directory) {
+        (Some(file), Some(directory)) => source.with_credential_providers(file, directory),
+        _ => Ok(source),
+    }
 }
 
 fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, RegistrySetupError> {
