@@ -20,6 +20,7 @@ mod kept;
 mod logins;
 mod managed_keys;
 mod passwords;
+mod proxies;
 mod real_registries;
 mod recorded;
 mod throttling;

@@ -410,6 +410,28 @@ mod tests {
         }
     }
 
+    /// Attack N04 is to block too much: a private registry and its own token service are private.
+    #[tokio::test]
+    async fn n04_a_registry_in_a_private_network_is_dialled_when_a_reference_or_the_configuration_names_it() {
+        let settings = HostConfiguration { token_hosts: vec!["tokens.example".to_owned()], ..Default::default() };
+        let endpoint = Endpoint::new("registry.example", Some(&settings)).unwrap();
+        for (url, is_dialled) in [
+            ("https://registry.example/v2/", true),
+            ("https://registry.example/token", true),
+            ("https://tokens.example/token", true),
+            // Its twin: a host that only the registry names.
+            ("https://storage.example/blob", false),
+        ] {
+            let reach = reach(&endpoint, &url.parse().unwrap());
+            for address in ["10.0.0.1", "192.168.1.1", "100.64.0.1", "fd00::1"] {
+                let address: IpAddr = address.parse().unwrap();
+                let lookup: Lookup = Arc::new(move |_| async move { Ok(vec![address]) }.boxed());
+                let resolved = Guard { lookup, reach }.resolve("name.example".parse().unwrap()).await;
+                assert_eq!(resolved.is_ok(), is_dialled, "{url} at {address}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn must_not_resolve_anything_but_the_proxy_where_there_is_one() {
         let lookup: Lookup = Arc::new(|_| async { Ok(vec![IpAddr::from([10, 0, 0, 1])]) }.boxed());

@@ -15,6 +15,10 @@ use crate::endpoint::{is_loopback, literal_address, same_origin};
 /// Registries redirect once, to their storage; some have a second hop for the region.
 const MAX_REDIRECTS: usize = 3;
 
+/// Most bytes of a redirect's address. Storage signs its addresses, which takes 2 KiB at most of them; servers take no
+/// request line of much more than 8 KiB.
+const MAX_LOCATION_BYTES: usize = 16 * 1024;
+
 /// Follows redirects.
 pub(super) struct Redirect<T> {
     pub(super) inner: T,
@@ -57,6 +61,9 @@ impl<T: Transport> Transport for Redirect<T> {
 fn target(request: &Request, response: &Response) -> Result<Url, String> {
     let location = response.headers.get(LOCATION).and_then(|location| location.to_str().ok());
     let location = location.ok_or("a redirect without a Location")?;
+    if location.len() > MAX_LOCATION_BYTES {
+        return Err(format!("a redirect to an address of more than {MAX_LOCATION_BYTES} bytes"));
+    }
     let target = request.url.join(location).map_err(|_| "a redirect to what is not an address")?;
     check_target(request, &target)?;
     Ok(target)
@@ -114,6 +121,16 @@ mod tests {
         // A registry on this machine may keep its storage there.
         let local = request(Method::GET, "localhost:5000/app");
         assert_eq!(check_target(&local, &url("http://127.0.0.1:9000/x")), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn an_address_is_taken_up_to_its_bound() {
+        for (length, is_followed) in [(MAX_LOCATION_BYTES, true), (MAX_LOCATION_BYTES + 1, false)] {
+            let location = format!("/{}", "x".repeat(length - 1));
+            let layer = Redirect { inner: Fake::new([answer(307, &[("location", &location)]), answer(200, &[])]) };
+            let response = layer.send(&request(Method::GET, "registry.example.com/app")).await;
+            assert_eq!(response.is_ok(), is_followed, "{length}");
+        }
     }
 
     #[tokio::test]

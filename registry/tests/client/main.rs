@@ -13,6 +13,7 @@ mod gather;
 mod listings;
 mod mirrors;
 mod patience;
+mod redirects;
 mod repair;
 mod scripted;
 mod tags;

@@ -6,6 +6,7 @@ pub(crate) mod hostile;
 pub(crate) mod nginx;
 pub(crate) mod peers;
 pub(crate) mod programs;
+pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod service;
 pub(crate) mod tls;
