@@ -77,6 +77,7 @@ impl From<SigningKeyError> for Failure {
     fn from(error: SigningKeyError) -> Self {
         let exit = match error {
             SigningKeyError::InlineKey
+            | SigningKeyError::InlinePin
             | SigningKeyError::ReferenceForm { .. }
             | SigningKeyError::UnsupportedReference { .. }
             | SigningKeyError::VariableName => Exit::Usage,

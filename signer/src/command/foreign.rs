@@ -9,7 +9,7 @@ const KEYLESS: &str = "this version verifies by key: `--key release.pub`, or by 
 const PASSPHRASE: &str =
     "set `HALLMARK_PASSWORD` (or `COSIGN_PASSWORD`) in the environment; secrets never come from the command line";
 const CREDENTIALS: &str = "log in with `docker login`; credentials are read from Docker's configuration";
-const DEVICE: &str = "name the key with `--key`: a file, env://VARIABLE, or hashivault://NAME";
+const DEVICE: &str = "name the key with `--key`: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI";
 
 /// Flag of cosign, and what to do instead.
 const FLAGS: [(&str, &str); 47] = [

@@ -42,6 +42,7 @@ Examples:
   hallmark key import --key old.pem --output-key-prefix release-2026
   hallmark key import --key env://OLD_KEY
   hallmark key import --key hashivault://release --output-key-prefix release
+  hallmark key import --key 'pkcs11:token=hsm;object=release?module-path=/usr/lib/softhsm/libsofthsm2.so'
   openssl pkey -in traditional.pem | hallmark key import --key /dev/stdin";
 
 const INSPECT_EXAMPLES: &str = "\
@@ -63,7 +64,7 @@ pub(super) struct GenerateArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArguments {
-    /// The private key: a file, env://VARIABLE, or hashivault://NAME, of which the public half is written
+    /// The private key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI, of which the public half is written
     #[arg(long, value_name = "KEY")]
     key: String,
     /// Write PREFIX.key and PREFIX.pub
@@ -73,7 +74,7 @@ pub(super) struct ImportArguments {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct InspectArguments {
-    /// The key, public or private: a file, env://VARIABLE, or hashivault://NAME
+    /// The key, public or private: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI
     #[arg(value_name = "KEY")]
     key: String,
 }

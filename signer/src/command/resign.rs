@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// The public key whose signatures are signed again
     #[arg(long, value_name = "KEY")]
     from: PathBuf,
-    /// The private key that signs now: a file, env://VARIABLE, or hashivault://NAME
+    /// The private key that signs now: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI
     #[arg(long, value_name = "KEY")]
     to: String,
     /// Look at this many images at one time

@@ -70,3 +70,49 @@ impl KeyType {
     /// Every kind.
     pub const ALL: [Self; 5] = [Self::P256, Self::P384, Self::Ed25519, Self::Rsa3072, Self::Rsa4096];
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn the_reference_page_names_every_kind_every_algorithm_and_every_reference() {
+        let page = include_str!("../../../docs/reference/keys.md");
+        for kind in KeyKind::ALL {
+            let row = page.lines().find(|line| line.starts_with(&format!("| {kind} |"))).unwrap();
+            for format in [Format::SigstoreBundle, Format::SimpleSigning] {
+                let signs = match Algorithm::written(kind, format) {
+                    Ok(Algorithm::EcdsaSha256) => "| SHA-256 |",
+                    Ok(Algorithm::EcdsaSha384) => "| SHA-384 |",
+                    Ok(Algorithm::Ed25519) => "| Ed25519 |",
+                    Ok(Algorithm::RsaPkcs1Sha256) => "| PKCS #1 v1.5 with SHA-256 |",
+                    Err(_) => "| |",
+                };
+                assert!(row.contains(signs), "{kind} {format}: {row}");
+            }
+        }
+        for kind in KeyType::ALL {
+            let name = kind.to_possible_value().unwrap().get_name().to_owned();
+            assert!(page.contains(&format!("| `{name}`")), "{name}");
+        }
+        for word in [
+            "`env://",
+            "`hashivault://",
+            "`openbao://",
+            "`pkcs11:",
+            "`VAULT_ADDR`",
+            "`VAULT_TOKEN`",
+            "`VAULT_NAMESPACE`",
+            "`VAULT_CACERT`",
+            "`TRANSIT_SECRET_ENGINE_PATH`",
+            "`HALLMARK_PKCS11_PIN`",
+            "`HALLMARK_PKCS11_MODULE`",
+            "`COSIGN_PKCS11_PIN`",
+            "`COSIGN_PKCS11_MODULE_PATH`",
+        ] {
+            assert!(page.contains(word), "{word}");
+        }
+    }
+}

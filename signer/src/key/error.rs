@@ -40,6 +40,9 @@ pub enum SigningKeyError {
     /// The text of a key where its name belongs.
     #[error("a key is named by a reference; its text does not belong on the command line")]
     InlineKey,
+    /// A PIN where only the name of its place belongs.
+    #[error("a PIN does not belong on the command line")]
+    InlinePin,
     /// The operating system refuses to read or write.
     #[error("cannot {action} `{path}`: {problem}")]
     Io {
@@ -80,6 +83,9 @@ pub enum SigningKeyError {
     /// The two passphrases that were typed differ.
     #[error("the two passphrases are not the same")]
     PassphrasesDiffer,
+    /// A PIN is needed, and there is neither a variable, a file, nor a terminal.
+    #[error("the PIN of the token is needed, and there is no terminal to ask for it")]
+    PinMissing,
     /// An encrypted form that is not read.
     #[error("{form} cannot be read by this version")]
     ProtectedForm {
@@ -153,6 +159,9 @@ impl SigningKeyError {
             Self::EnvironmentMissing { .. } => "set it to the PEM text of the key",
             Self::EnvironmentNotText { .. } => "set it to UTF-8 text",
             Self::InlineKey => "put the key into a file, or into an environment variable and write `env://VARIABLE`",
+            Self::InlinePin => {
+                "set HALLMARK_PKCS11_PIN, or put it into a file and write `pin-source=file:/path` instead of `pin-value`"
+            }
             Self::Io { .. } => "check that the path is right and that you may use it",
             Self::Malformed { .. } => {
                 "a key file is PEM text, as `hallmark key generate`, `cosign generate-key-pair` and `openssl ecparam` write it"
@@ -162,6 +171,7 @@ impl SigningKeyError {
             Self::PassphraseMissing => {
                 "set `HALLMARK_PASSWORD` (or `COSIGN_PASSWORD`) in the environment; a passphrase never comes from the command line"
             }
+            Self::PinMissing => "set HALLMARK_PKCS11_PIN, or name a file by `pin-source=file:/path` in the reference",
             Self::PassphrasesDiffer => "try again",
             Self::ProtectedForm { .. } => {
                 "decrypt it on the way: `openssl pkey -in KEY | hallmark key import --key /dev/stdin`; or write it as PKCS#8: `openssl pkcs8 -topk8 -scrypt -in KEY`"
@@ -182,7 +192,7 @@ impl SigningKeyError {
             Self::Unprotected => "encrypt it first: `hallmark key import --key FILE`",
             Self::UnsupportedKind { .. } => "make one with `hallmark key generate`",
             Self::UnsupportedReference { .. } => {
-                "name a file (`./release.key`), an environment variable (`env://RELEASE_KEY`), or a key in Vault or OpenBao (`hashivault://release`)"
+                "name a file (`./release.key`), an environment variable (`env://RELEASE_KEY`), a key in Vault or OpenBao (`hashivault://release`), or one on a token (`pkcs11:token=T;object=K`)"
             }
             Self::VariableName => "write `env://RELEASE_KEY`: the name of the variable, not its value",
             Self::WrongPassphrase => "check `HALLMARK_PASSWORD` or `COSIGN_PASSWORD`, or unset both to be asked",

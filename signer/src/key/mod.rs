@@ -12,6 +12,7 @@ mod error;
 pub mod file;
 pub mod passphrase;
 mod pem;
+mod pkcs11;
 mod private;
 mod reference;
 mod signing;

@@ -41,6 +41,15 @@ pub fn existing(name: &str) -> Result<Passphrase, SigningKeyError> {
     }
 }
 
+/// The PIN of a token, typed.
+///
+/// # Errors
+/// [`SigningKeyError::PinMissing`] when there is no terminal to ask on.
+pub(super) fn pin(name: &str) -> Result<Zeroizing<String>, SigningKeyError> {
+    let question = format!("PIN of the token that has `{}`: ", name.escape_debug());
+    prompt(&question).map(|pin| pin.0).map_err(|_| SigningKeyError::PinMissing)
+}
+
 /// The passphrase for a key that is about to be written. A prompt asks twice and takes no empty answer; a variable may
 /// be empty, as with cosign, because then somebody has said so.
 ///

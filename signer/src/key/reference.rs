@@ -8,6 +8,7 @@ use hallmark_policy::verify::PublicKey;
 use zeroize::Zeroizing;
 
 use super::pem::{PrivateKeyText, private_key};
+use super::pkcs11::Pkcs11Uri;
 use super::vault::VaultReference;
 use super::{SigningKey, SigningKeyError, env, file, passphrase};
 
@@ -18,6 +19,8 @@ pub enum KeyReference {
     Environment(String),
     /// A path.
     File(PathBuf),
+    /// `pkcs11:...`: a key on a token.
+    Pkcs11(Box<Pkcs11Uri>),
     /// `hashivault://NAME` or `openbao://NAME`: a key in a transit engine.
     Vault(VaultReference),
 }
@@ -42,6 +45,9 @@ impl FromStr for KeyReference {
         if let Some(reference) = VaultReference::parse(text) {
             return reference.map(Self::Vault);
         }
+        if let Some(uri) = Pkcs11Uri::parse(text) {
+            return uri.map(Box::new).map(Self::Pkcs11);
+        }
         if let Some(scheme) = OTHER_SCHEMES.iter().find(|scheme| text.starts_with(**scheme)) {
             return Err(SigningKeyError::UnsupportedReference { scheme: (*scheme).to_owned() });
         }
@@ -56,7 +62,7 @@ impl KeyReference {
     /// Whether the private half is kept elsewhere, and signs there.
     #[must_use]
     pub fn is_managed(&self) -> bool {
-        matches!(self, Self::Vault(_))
+        matches!(self, Self::Pkcs11(_) | Self::Vault(_))
     }
 
     /// The text that it names: at most 64 KiB.
@@ -69,7 +75,7 @@ impl KeyReference {
                 env::read(variable)?.ok_or_else(|| SigningKeyError::EnvironmentMissing { variable: variable.clone() })
             }
             Self::File(path) => file::read(path),
-            Self::Vault(_) => Err(SigningKeyError::KeptElsewhere { key: self.to_string() }),
+            Self::Pkcs11(_) | Self::Vault(_) => Err(SigningKeyError::KeptElsewhere { key: self.to_string() }),
         }
     }
 
@@ -79,8 +85,10 @@ impl KeyReference {
     /// # Errors
     /// [`SigningKeyError`] when there is no such key or it does not open.
     pub fn unlock(&self) -> Result<SigningKey, SigningKeyError> {
-        if let Self::Vault(reference) = self {
-            return reference.open();
+        match self {
+            Self::Pkcs11(uri) => return uri.open(),
+            Self::Vault(reference) => return reference.open(),
+            Self::Environment(_) | Self::File(_) => {}
         }
         match private_key(&self.read()?)? {
             PrivateKeyText::Encrypted(key) => Ok(key.open(&passphrase::existing(&self.to_string())?)?.into()),
@@ -94,8 +102,9 @@ impl KeyReference {
     /// [`SigningKeyError`] when there is no such key, or it is not a public one.
     pub fn public_key(&self) -> Result<PublicKey, SigningKeyError> {
         match self {
+            Self::Pkcs11(uri) => uri.public_key(),
             Self::Vault(reference) => reference.public_key(),
-            _ => Ok(PublicKey::parse(self.read()?.as_bytes())?),
+            Self::Environment(_) | Self::File(_) => Ok(PublicKey::parse(self.read()?.as_bytes())?),
         }
     }
 }
@@ -105,6 +114,7 @@ impl fmt::Display for KeyReference {
         match self {
             Self::Environment(variable) => write!(f, "env://{variable}"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Pkcs11(uri) => uri.fmt(f),
             Self::Vault(reference) => reference.fmt(f),
         }
     }
@@ -128,7 +138,7 @@ mod tests {
             let error = text.parse::<KeyReference>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("SECRET"), "{error}");
         }
-        for text in ["awskms:///alias/x", "pkcs11:token=a", "k8s://a/b", "https://example.com/key.pub"] {
+        for text in ["awskms:///alias/x", "gcpkms://a", "k8s://a/b", "https://example.com/key.pub"] {
             assert!(
                 matches!(text.parse::<KeyReference>(), Err(SigningKeyError::UnsupportedReference { .. })),
                 "{text}"

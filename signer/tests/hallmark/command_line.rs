@@ -29,7 +29,9 @@ fn a_mistake_ends_with_2_and_says_what_to_do() {
         (&["generate-key-pair"], "use `hallmark key generate`"),
         (&["key", "generate", "-o", "cosign"], "`-o cosign` is for `verify` only"),
         (&["key", "inspect", "awskms:///alias/release"], "keys named by `awskms://` are not supported"),
-        (&["key", "inspect", "pkcs11:token=x"], "keys named by `pkcs11:` are not supported"),
+        (&["key", "inspect", "pkcs11:token=x"], "the reference does not name a key"),
+        (&["key", "inspect", "pkcs11:object=x?pin-value=1"], "a PIN does not belong on the command line"),
+        (&["key", "inspect", "hashivault://a/b"], "the reference does not name a key"),
     ] {
         hallmark(Path::new("/"), &[], arguments).refused(2, message);
     }

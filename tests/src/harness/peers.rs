@@ -81,6 +81,11 @@ impl Peer {
         command
     }
 
+    /// The folder that the peer's package was unpacked into: it is `bin/NAME -> ../roots/NAME/usr/bin/NAME`.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.program.canonicalize().unwrap().ancestors().nth(3).unwrap().to_owned()
+    }
+
     /// The folder that the peer takes for the user's home.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()

@@ -1,5 +1,6 @@
 //! Keys that never leave their place: one set of tests for every kind of place.
 
+mod softhsm;
 mod transit;
 mod vault;
 

@@ -62,7 +62,7 @@ pub(super) struct Arguments {
     /// attestation manifests, is no image and is covered by the index's signature)
     #[arg(short, long)]
     recursive: bool,
-    /// The private key: a file, env://VARIABLE, or hashivault://NAME; may be repeated, and the image is signed with each
+    /// The private key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI; may be repeated, and the image is signed with each
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<String>,
     /// The form of the signature; may be repeated
