@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(to("oci:dir"), layout("1.4"));
         assert_eq!(to("oci:dir:x"), layout("x"));
         assert_eq!(Location::parse("r.example/app").unwrap().image().unwrap().to_string(), "r.example/app:latest");
-        for text in ["docker://r.example/app", "oci:", "UPPER/x", "oci-archive:x.tar"] {
+        for text in ["docker://r.example/app", "oci:", "r.example/UPPER", "oci-archive:x.tar"] {
             assert_eq!(Location::parse(text).unwrap_err().exit, Exit::Usage, "{text}");
         }
         assert_eq!(tag_of_name("r.example/app:1.4"), Some(tag.clone()));
