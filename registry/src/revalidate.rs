@@ -80,7 +80,12 @@ impl Shared {
         let fresh = if is_same { None } else { rememberable(&response) };
         let listing = read(request, response);
         match (&listing, fresh) {
-            (Ok(_), Some(fresh)) => self.listings.kept.insert(key, fresh),
+            (Ok(_), Some(fresh)) => {
+                self.listings.kept.insert(key, fresh);
+                // The cache lets go of what is too much only now and then, a few hundred entries late. These may have
+                // 4 MiB each.
+                self.listings.kept.run_pending_tasks();
+            }
             (Ok(_), None) if is_same => {}
             // Without a strong entity tag, or gone, or not a listing: there is nothing to come back to.
             _ => self.listings.kept.invalidate(&key),

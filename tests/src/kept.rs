@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::hostile::{Act, Fault};
 use crate::harness::registry::TestRegistry;
-use crate::harness::world::{FORMATS, Key, PATIENCE, REPOSITORY, World, client, client_with, pipeline};
+use crate::harness::world::{FORMATS, Key, PATIENCE, REPOSITORY, TAG, World, client, client_with, pipeline};
 
 /// How many images are kept: enough to see that nothing grows with them. The benchmark has 10,000.
 const IMAGES: usize = 500;
@@ -112,17 +112,20 @@ async fn g04_a_thousand_cold_askers_cost_one_set_of_requests_whoever_leaves() {
     for format in FORMATS {
         let world = World::new();
         world.sign_as_cosign(&Key::new(1), format);
-        let slow =
-            Fault::at(&format!("/v2/{REPOSITORY}/referrers/{}", world.digest), Act::Slow(Duration::from_secs(2)));
-        world.registry.set_fault(slow);
+        // The tag takes its time as well: who asks after it was answered asks for it again, and rightly so.
+        let tag = Fault::at(&format!("/v2/{REPOSITORY}/manifests/{TAG}"), Act::Slow(Duration::from_secs(1)));
+        let referrers = format!("/v2/{REPOSITORY}/referrers/{}", world.digest);
+        world.registry.set_faults(vec![tag, Fault::at(&referrers, Act::Slow(Duration::from_secs(1)))]);
         let (pipeline, trust) = (pipeline(&client()), Key::new(1).trust());
         world.registry.clear();
         let asked = (0..1000).map(|number| {
             let (pipeline, trust, image) = (pipeline.clone(), trust.clone(), world.tagged());
             async move {
                 let answer = verdict(&pipeline, &trust, &image);
-                match number % 2 {
+                match number % 4 {
+                    // Some leave while the tag is resolved, some while signatures are gathered.
                     0 => tokio::time::timeout(Duration::from_millis(200), answer).await.ok(),
+                    2 => tokio::time::timeout(Duration::from_millis(1500), answer).await.ok(),
                     _ => Some(answer.await),
                 }
             }

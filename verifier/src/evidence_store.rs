@@ -132,6 +132,7 @@ impl EvidenceStore {
         let is_sound = is_sound(evidence);
         if is_sound {
             self.kept.insert(image, (Some(began), evidence.clone()));
+            self.make_room();
         }
         is_sound
     }
@@ -140,7 +141,13 @@ impl EvidenceStore {
     pub(crate) fn hold(&self, image: Subject, evidence: &DecodedEvidence) {
         if is_sound(evidence) {
             self.kept.entry(image).or_insert((None, evidence.clone()));
+            self.make_room();
         }
+    }
+
+    /// The cache lets go of what is too much only now and then, a few hundred entries late. These may have 32 MiB each.
+    fn make_room(&self) {
+        self.kept.run_pending_tasks();
     }
 
     pub(crate) fn held_life(&self) -> Duration {

@@ -163,17 +163,25 @@ impl ContentCache for ContentStore {
                 return None;
             }
             let content = tokio::task::spawn_blocking(move || read_content(&disk, name, digest)).await.ok()??;
-            self.memory.insert((partition, digest), content.clone());
+            self.remember(partition, &content);
             Some(content)
         }
         .boxed()
     }
 
     fn keep(&self, partition: Partition, content: &Content) {
-        self.memory.insert((partition, content.digest()), content.clone());
+        self.remember(partition, content);
         if let Some(disk) = &self.disk {
             disk.write(self.content_name(partition, content.digest()), content.bytes().to_vec());
         }
+    }
+}
+
+impl ContentStore {
+    /// The cache lets go of what is too much only now and then, a few hundred entries late. These may have 4 MiB each.
+    fn remember(&self, partition: Partition, content: &Content) {
+        self.memory.insert((partition, content.digest()), content.clone());
+        self.memory.run_pending_tasks();
     }
 }
 
