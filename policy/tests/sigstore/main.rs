@@ -1,10 +1,14 @@
 //! Sigstore bundles: real ones with their expected outcome, and what must become of each when it is altered.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
+#[cfg(test)]
 mod corpus;
+#[cfg(test)]
 mod fuzz;
+#[cfg(test)]
 mod mutants;
+#[cfg(test)]
 mod peers;
+#[cfg(test)]
 mod recorded;
+#[cfg(test)]
 mod trusted_root;
