@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::support::{
     Attached, Key, bundle_json, document, image, layer, needs, now, pinned, policy, snapshot, statement, subject,
 };
@@ -132,6 +135,26 @@ fn b06_must_not_allow_a_foreign_payload_with_the_right_digest() {
     // The document is parsed as it was signed: what follows it, or stands in it twice, is not skipped.
     denied(&verdict(&format!("{good}{good}")), Code::Malformed);
     denied(&verdict(&good.replace(r#""type""#, r#""type":"x","type""#)), Code::Malformed);
+}
+
+/// Nobody has signed the envelope: what it says of its maker neither gives anything nor takes anything away.
+#[test]
+fn a_signature_of_the_trusted_key_is_its_own_whatever_certificate_the_envelope_carries() {
+    let payload = statement(&format!(r#"[{{"digest":{{"sha256":"{}"}}}}]"#, subject().encoded()));
+    let with_certificate = |key: &Key, bytes: &[u8]| {
+        let mut bundle: serde_json::Value = serde_json::from_slice(&key.bundle(IN_TOTO, payload.as_bytes())).unwrap();
+        let certificate = serde_json::json!({"certificate": {"rawBytes": STANDARD.encode(bytes)}});
+        bundle["verificationMaterial"] = certificate;
+        bundle.to_string().into_bytes()
+    };
+    let spki = Key::new(1).public();
+    for certificate in [&b"no certificate"[..], b"\x30\x00", spki.spki()] {
+        let trusted = Attached::nothing().with_bundle(&with_certificate(&Key::new(1), certificate)).verdict();
+        allowed(&trusted);
+        assert_eq!(trusted.proof()[0].key(), Key::new(1).public().id());
+        let another = Attached::nothing().with_bundle(&with_certificate(&Key::new(2), certificate)).verdict();
+        denied(&another, Code::Unsupported);
+    }
 }
 
 #[test]
