@@ -12,6 +12,8 @@ use crate::harness::registry::{Options, TestRegistry};
 use crate::harness::world::client;
 
 const WRITERS: usize = 20;
+/// Writers that may be slow because the machine is.
+const MOST_TRIES: usize = 10;
 
 async fn push_image(host: &str) -> PinnedImage {
     let image: ImageReference = format!("{host}/busy/app:v1").parse().unwrap();
@@ -85,17 +87,37 @@ async fn must_not_lose_a_signature_of_twenty_writers_on_docker_registry() {
     check_that_none_is_lost(&push_image(registry.host()).await, true).await;
 }
 
+/// What a writer asked about one tag, without the tag's name.
+fn asked(registry: &DockerRegistry, tag: &str, expected: usize) -> Vec<String> {
+    let about_tag = |line: &String| line.contains(&format!("/manifests/{tag} "));
+    let method = |line: String| line.split(' ').next().unwrap().to_owned();
+    registry.requests(expected).into_iter().filter(about_tag).map(method).collect()
+}
+
+/// One wait: between the writing and the second look. The machine may be busy, and what we take for the registry's own
+/// slowness makes the wait longer; so it is the fastest of a few writers that must be done in time, and none may wait
+/// more than once.
 #[tokio::test]
-async fn a_lone_writer_waits_less_than_half_a_second() {
+async fn a_lone_writer_waits_once_and_less_than_half_a_second() {
     let Some(registry) = DockerRegistry::start(Access::Anonymous) else { return };
     let image = push_image(registry.host()).await;
-    let writer = client();
-    let begun = Instant::now();
-    writer.danger_attach_unverified_bundle(&image, b"{}", BTreeMap::new()).await.unwrap();
-    let first = begun.elapsed();
-    assert!(first < Duration::from_millis(500), "{first:?}");
-    // What is there already is not waited for.
-    let begun = Instant::now();
-    let again = writer.danger_attach_unverified_bundle(&image, b"{}", BTreeMap::new()).await.unwrap();
-    assert!(again.already_there && begun.elapsed() < first);
+    let tag = image.digest.fallback_tag().to_string();
+    let mut fastest = Duration::MAX;
+    for number in 0..MOST_TRIES {
+        registry.requests(0);
+        let (writer, bundle) = (client(), format!("{{\"writer\":{number}}}").into_bytes());
+        let begun = Instant::now();
+        let first = writer.danger_attach_unverified_bundle(&image, &bundle, BTreeMap::new()).await.unwrap();
+        fastest = fastest.min(begun.elapsed());
+        assert!(!first.already_there);
+        assert_eq!(asked(&registry, &tag, 6), ["GET", "PUT", "GET"]);
+        // What is there already is not waited for.
+        let again = writer.danger_attach_unverified_bundle(&image, &bundle, BTreeMap::new()).await.unwrap();
+        assert!(again.already_there);
+        assert_eq!(asked(&registry, &tag, 1), ["GET"]);
+        if fastest < Duration::from_millis(500) {
+            return;
+        }
+    }
+    panic!("the fastest of {MOST_TRIES} writers took {fastest:?}");
 }
