@@ -5,12 +5,13 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hallmark_policy::image::Digest;
 use hallmark_policy::signature::Format;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::attacker::{CANARY, USER};
-use crate::harness::hostile::{Act, Auth, Fault, Hostility};
+use crate::harness::hostile::{Act, Auth, Fault, Hostility, When};
 use crate::harness::programs::hallmark;
 use crate::harness::proxy::{Manner, Proxy};
 use crate::harness::registry::Options;
@@ -143,4 +144,36 @@ async fn must_not_ask_a_proxy_for_this_machine_or_a_metadata_service() {
     }
     let heads = proxy.heads();
     assert!(!heads.is_empty() && heads.iter().all(|head| head.starts_with("CONNECT other.example:443 ")), "{heads:?}");
+}
+
+/// A registry may keep its blobs in a private network, but nobody goes there for its word alone: the user says so, for
+/// one host and port.
+#[tokio::test]
+async fn must_not_follow_a_registry_into_a_private_network_unless_the_user_names_the_host() {
+    let world = World::new();
+    world.sign_as_cosign(&Key::new(1), Format::SigstoreBundle);
+    let bundle = Digest::of(Key::new(1).sign(&world.statement(), Format::SigstoreBundle).blob());
+    let storage = format!("http://10.0.0.1:5000/v2/{REPOSITORY}/blobs/{bundle}");
+    let named = |host: &'static str| vec!["--allow-http-registry", "--registry-private-host", host];
+    for (flags, is_followed) in [
+        (vec!["--allow-http-registry"], false),
+        (named("10.0.0.2:5000"), false),
+        (named("10.0.0.1"), false),
+        (named("10.0.0.1:5000"), true),
+    ] {
+        let proxy = Proxy::start(world.registry.host(), Manner::Forward);
+        // Once only: the proxy brings what is for the storage to the registry, too.
+        let act = Act::Redirect(storage.clone());
+        world.registry.set_fault(Fault { when: When::Nth(1), ..Fault::at("/blobs/", act) });
+        let judged = verify(NAME, &[("HTTP_PROXY", &address(&proxy))], &flags, None).await;
+        let visits = proxy.heads().iter().filter(|head| head.contains(" http://10.0.0.1:5000/")).count();
+        let verdict = judged.answer["verdict"].as_str();
+        if is_followed {
+            assert_eq!((judged.code, verdict, visits), (Some(0), Some("allow"), 1), "{flags:?}: {}", judged.answer);
+        } else {
+            let expected = (Some(20), Some("undetermined"), 0);
+            assert_eq!((judged.code, verdict, visits), expected, "{flags:?}: {}", judged.answer);
+            assert_eq!(judged.answer["images"][0]["reasons"][0]["code"], "registry-address-refused", "{flags:?}");
+        }
+    }
 }
