@@ -23,6 +23,7 @@ mod passwords;
 mod proxies;
 mod real_registries;
 mod recorded;
+mod routes;
 mod throttling;
 mod timestamps;
 mod writers;
