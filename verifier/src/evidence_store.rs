@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use hallmark_policy::evidence::DecodedEvidence;
-use hallmark_policy::image::{Digest, ImageReference};
+use hallmark_policy::image::Digest;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use crate::pipeline::Subject;
+use crate::pipeline::{Name, Subject};
 
 /// How much evidence is kept, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +52,8 @@ pub(crate) struct EvidenceStore {
     limits: Limits,
     /// With when gathering began, where that was in this process.
     kept: Cache<Subject, (Option<Instant>, DecodedEvidence)>,
-    tags: Cache<ImageReference, (Instant, Digest)>,
-    absent: Cache<ImageReference, Instant>,
+    tags: Cache<Name, (Instant, Digest)>,
+    absent: Cache<Name, Instant>,
 }
 
 /// Evidence with its age. A denial may need it to be younger than an allow does.
@@ -89,7 +89,7 @@ impl EvidenceStore {
     }
 
     /// What a tag named, and how long ago.
-    pub(crate) fn tag(&self, image: &ImageReference) -> Option<(Digest, Duration)> {
+    pub(crate) fn tag(&self, image: &Name) -> Option<(Digest, Duration)> {
         if self.limits.tag_life.is_zero() {
             return None;
         }
@@ -99,24 +99,24 @@ impl EvidenceStore {
     }
 
     /// Remembers what a registry that was asked at some time said that a tag names.
-    pub(crate) fn remember_tag(&self, image: &ImageReference, digest: Digest, asked: Instant) {
-        if image.digest().is_none() && !self.limits.tag_life.is_zero() {
+    pub(crate) fn remember_tag(&self, image: &Name, digest: Digest, asked: Instant) {
+        if image.1.digest().is_none() && !self.limits.tag_life.is_zero() {
             self.tags.insert(image.clone(), (asked, digest));
         }
     }
 
-    pub(crate) fn forget_tag(&self, image: &ImageReference) {
+    pub(crate) fn forget_tag(&self, image: &Name) {
         self.tags.invalidate(image);
     }
 
     /// Whether the registry has said a short time ago that there is no such image.
-    pub(crate) fn is_absent(&self, image: &ImageReference) -> bool {
+    pub(crate) fn is_absent(&self, image: &Name) -> bool {
         !self.limits.absence_life.is_zero()
             && self.absent.get(image).is_some_and(|asked| self.may_deny(asked.elapsed()))
     }
 
     /// Remembers that a registry that was asked at some time has said that there is no such image.
-    pub(crate) fn remember_absent(&self, image: &ImageReference, asked: Instant) {
+    pub(crate) fn remember_absent(&self, image: &Name, asked: Instant) {
         if !self.limits.absence_life.is_zero() {
             self.absent.insert(image.clone(), asked);
         }

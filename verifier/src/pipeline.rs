@@ -87,12 +87,17 @@ impl EvidenceSource for Registry {
 /// The clock, handed in by `main`.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What evidence is about: one image, and how much of what is around it.
+/// What evidence is about: one image, and how much of what is around it, as one partition sees it. What was learned with
+/// a credential that has been taken away is another subject, and answers nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Subject {
+    pub(crate) partition: Partition,
     pub(crate) image: PinnedImage,
     pub(crate) scope: Scope,
 }
+
+/// What a partition calls an image.
+pub(crate) type Name = (Partition, ImageReference);
 
 /// The one path from a question to a verdict. Cheap to clone; clones share their evidence.
 #[derive(Clone)]
@@ -107,7 +112,7 @@ struct Inner {
     /// Where evidence outlives the process.
     on_disk: Option<Arc<ContentStore>>,
     gathering: Flights<(Subject, Extent), DecodedEvidence>,
-    resolving: Flights<ImageReference, Observation<Digest>>,
+    resolving: Flights<Name, Observation<Digest>>,
 }
 
 impl Pipeline {
@@ -148,13 +153,14 @@ impl Pipeline {
     /// The verdict that needs no request.
     fn remembered_verdict(&self, trust: &TrustSnapshot, question: &Question) -> Option<Verdict> {
         let (image, store) = (&question.image, &self.inner.store);
-        if store.is_absent(image) {
+        let name = self.inner.name(image);
+        if store.is_absent(&name) {
             let evidence = self.unresolved(image, Observation::Absent);
             return Some(evaluate(question, trust, &evidence, None, (self.inner.clock)()));
         }
         let (digest, age) = match image.digest() {
             Some(digest) => (digest, Duration::ZERO),
-            None => store.tag(image)?,
+            None => store.tag(&name)?,
         };
         self.young_verdict(trust, question, digest, age)
     }
@@ -169,8 +175,7 @@ impl Pipeline {
         named: Duration,
     ) -> Option<Verdict> {
         let store = &self.inner.store;
-        let Young { evidence, age } =
-            store.young(&Subject { image: question.image.pin(digest), scope: scope(question, trust) })?;
+        let Young { evidence, age } = store.young(&self.inner.subject(trust, question, digest))?;
         if !store.may_allow(age) && !store.may_deny(age) {
             return None;
         }
@@ -197,14 +202,16 @@ impl Pipeline {
         {
             return verdict;
         }
-        let image = Subject { image: asked.pin(digest), scope: scope(question, trust) };
+        let image = inner.subject(trust, question, digest);
         let mut gathered = self.gather(&image, Extent::Enough, trust, question, deadline).await;
-        let mut verdict = self.judge(trust, question, &image, &gathered);
+        let mut verdict = self.judge(trust, question, digest, &gathered);
         // Somebody else's question was answered by a part of what there is, and this one is not.
         if verdict.outcome() != Outcome::Allow && gathered.evidence().stopped_early() {
             gathered = self.gather(&image, Extent::Everything, trust, question, deadline).await;
-            verdict = self.judge(trust, question, &image, &gathered);
+            verdict = self.judge(trust, question, digest, &gathered);
         }
+        // Whoever asked the registry may have noticed that the credentials are others now.
+        let image = inner.subject(trust, question, digest);
         if verdict.outcome() != Outcome::Undetermined || inner.store.held(&image).is_some() {
             return verdict;
         }
@@ -218,22 +225,16 @@ impl Pipeline {
     }
 
     /// The verdict by evidence that was gathered for the question, and what is held beside it.
-    fn judge(
-        &self,
-        trust: &TrustSnapshot,
-        question: &Question,
-        subject: &Subject,
-        gathered: &DecodedEvidence,
-    ) -> Verdict {
+    fn judge(&self, trust: &TrustSnapshot, question: &Question, digest: Digest, gathered: &DecodedEvidence) -> Verdict {
         let (inner, asked) = (&self.inner, &question.image);
         if asked.digest().is_none() && gathered.evidence().resolution == Observation::Absent {
             // The registry has just named this digest itself, so it contradicts itself: nothing is known.
-            inner.store.forget_tag(asked);
-            let detail = format!("`{asked}` names `{}`, which is not there", subject.image.digest);
+            inner.store.forget_tag(&inner.name(asked));
+            let detail = format!("`{asked}` names `{digest}`, which is not there");
             let unknown = Observation::Unknown(Cause::new(Code::RegistryInconsistent, detail));
             return evaluate(question, trust, &self.unresolved(asked, unknown), None, (inner.clock)());
         }
-        let held = inner.store.held(subject).map(|held| held.resolved_from(asked));
+        let held = inner.store.held(&inner.subject(trust, question, digest)).map(|held| held.resolved_from(asked));
         evaluate(question, trust, &gathered.resolved_from(asked), held.as_ref(), (inner.clock)())
     }
 
@@ -241,7 +242,7 @@ impl Pipeline {
     async fn held_on_disk(&self, subject: &Subject) -> Option<DecodedEvidence> {
         let inner = &self.inner;
         let store = inner.on_disk.as_ref()?;
-        let evidence = store.find_evidence(inner.source.partition(&subject.image.repository), subject).await?;
+        let evidence = store.find_evidence(subject).await?;
         let now = (inner.clock)();
         let age = now.duration_since(evidence.gathered_at);
         // A clock that was wrong then, or is now: nobody knows how old it is.
@@ -267,18 +268,21 @@ impl Pipeline {
             return Observation::Unknown(deadline_exceeded());
         }
         let inner = Arc::clone(&self.inner);
-        let asked = image.clone();
+        let name = self.inner.name(image);
+        let asked = name.clone();
         let work = || async move {
             let began = tokio::time::Instant::now();
-            let resolution = within_budget(inner.source.resolve(&asked)).await;
+            let resolution = within_budget(inner.source.resolve(&asked.1)).await;
             match &resolution {
+                // What was learned while the credentials changed is nobody's.
+                _ if inner.name(&asked.1) != asked => {}
                 Observation::Found(digest) => inner.store.remember_tag(&asked, *digest, began),
                 Observation::Absent => inner.store.remember_absent(&asked, began),
                 Observation::Unknown(_) => {}
             }
             resolution
         };
-        let flight = self.inner.resolving.join(image, work);
+        let flight = self.inner.resolving.join(&name, work);
         match tokio::time::timeout_at(deadline.into(), flight).await {
             Ok(Some(resolution)) => resolution,
             Ok(None) => Observation::Unknown(Cause::new(Code::RegistryUnavailable, "resolving the tag failed")),
@@ -332,6 +336,16 @@ enum Extent {
 }
 
 impl Inner {
+    /// What a question is about, as we are known to its registry now.
+    fn subject(&self, trust: &TrustSnapshot, question: &Question, digest: Digest) -> Subject {
+        let image = question.image.pin(digest);
+        Subject { partition: self.source.partition(&image.repository), image, scope: scope(question, trust) }
+    }
+
+    fn name(&self, image: &ImageReference) -> Name {
+        (self.source.partition(image.repository()), image.clone())
+    }
+
     async fn gather(
         &self,
         subject: Subject,
@@ -350,14 +364,17 @@ impl Inner {
             Extent::Everything => DecodedEvidence::new(self.source.gather(&reference, budget).await),
             Extent::Enough => self.gather_until_allowed(&reference, trust, question, budget).await,
         };
+        // What was learned while the credentials changed is nobody's.
+        if self.source.partition(&subject.image.repository) != subject.partition {
+            return evidence;
+        }
         if evidence.evidence().resolution == Observation::Absent {
-            self.store.remember_absent(&reference, began);
+            self.store.remember_absent(&(subject.partition, reference), began);
         }
         if self.store.keep(subject.clone(), &evidence, began)
             && let Some(store) = &self.on_disk
         {
-            let partition = self.source.partition(&subject.image.repository);
-            store.keep_evidence(partition, &subject, evidence.evidence());
+            store.keep_evidence(&subject, evidence.evidence());
         }
         evidence
     }

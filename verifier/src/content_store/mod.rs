@@ -93,12 +93,13 @@ impl ContentStore {
     }
 
     /// Keeps complete evidence on disk, with everything that it rests on.
-    pub(crate) fn keep_evidence(&self, partition: Partition, image: &Subject, evidence: &Evidence) {
+    pub(crate) fn keep_evidence(&self, image: &Subject, evidence: &Evidence) {
         let Some(disk) = &self.disk else { return };
+        let partition = image.partition;
         for content in evidence.contents() {
             disk.write(self.content_name(partition, content.digest()), content.bytes().to_vec());
         }
-        let name = self.evidence_name(partition, image);
+        let name = self.evidence_name(image);
         // A record that cannot be written as JSON would be a bug, and is not kept.
         if let Ok(text) = serde_json::to_string(&Record::of(evidence)) {
             disk.replace(name, format!("{}{text}", self.check(name, text.as_bytes())).into_bytes());
@@ -107,13 +108,14 @@ impl ContentStore {
 
     /// The last complete evidence about an image that is on disk. Every content has its digest, and the record is the
     /// one that was written for this image and partition; how old it is, it says itself.
-    pub(crate) async fn find_evidence(&self, partition: Partition, image: &Subject) -> Option<Evidence> {
+    pub(crate) async fn find_evidence(&self, image: &Subject) -> Option<Evidence> {
         let disk = Arc::clone(self.disk.as_ref()?);
-        let name = self.evidence_name(partition, image);
+        let name = self.evidence_name(image);
         if !disk.has(&name) {
             return None;
         }
         let salt = self.salt;
+        let partition = image.partition;
         let image = image.image.clone();
         let restore = move || {
             let bytes = disk.read(&name)?;
@@ -132,11 +134,11 @@ impl ContentStore {
         content_name(&self.salt, partition, digest)
     }
 
-    fn evidence_name(&self, partition: Partition, image: &Subject) -> Digest {
+    fn evidence_name(&self, image: &Subject) -> Digest {
         let about = image.image.to_string();
         // What was gathered about the image alone has the name that it always had.
         let scope = if image.scope.is_image() { String::new() } else { format!("{:?}", image.scope) };
-        let partition = partition.name();
+        let partition = image.partition.name();
         let mut parts = vec![EVIDENCE, partition.as_bytes(), about.as_bytes()];
         parts.extend((!scope.is_empty()).then_some(scope.as_bytes()));
         name(&self.salt, &parts)

@@ -1,6 +1,7 @@
 //! The pipeline over a source of evidence that counts, fails and stalls on demand.
 #![cfg(test)]
 
+mod credentials;
 mod full_disk;
 mod lives;
 mod parts;
