@@ -98,3 +98,31 @@ fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of so many timestamps, in the form of RFC 6962, section 3.3.
+    fn list(count: usize) -> Vec<u8> {
+        let sct = [&[0; 1 + 32 + 8 + 2 + 2][..], &[0, 1, 7]].concat();
+        let prefixed = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+        prefixed(&prefixed(&sct).repeat(count))
+    }
+
+    #[test]
+    fn a_list_is_read_to_its_end_and_has_a_most() {
+        assert_eq!(read_list(&list(limits::MAX_TRUST_ANCHORS)).unwrap().len(), limits::MAX_TRUST_ANCHORS);
+        assert!(read_list(&list(limits::MAX_TRUST_ANCHORS + 1)).is_none());
+        let one = list(1);
+        assert_eq!(read_list(&one).unwrap()[0].signature, [7]);
+        for length in 0..one.len() {
+            assert!(read_list(&one[..length]).is_none(), "{length}");
+        }
+        assert!(read_list(&[&one[..], &[0]].concat()).is_none(), "something follows");
+        let mut another_version = one;
+        another_version[4] = 1;
+        assert!(read_list(&another_version).is_none());
+        assert_eq!(read_list(&[0, 0]).unwrap().len(), 0);
+    }
+}

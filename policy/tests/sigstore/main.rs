@@ -1,6 +1,8 @@
 //! Sigstore bundles: real ones with their expected outcome, and what must become of each when it is altered.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod fuzz;
