@@ -32,7 +32,9 @@ fn the_readme_works_word_for_word() {
     let registry = TestRegistry::healthy();
     registry.push_image("team/app", "1.4", b"the image of the README");
     let blocks = blocks("README.md");
-    for job in ["hallmark sign", "hallmark resign", "hallmark verify", "hallmark policy", "hallmark-verifier"] {
+    let jobs =
+        ["sign", "resign", "verify", "policy", "copy", "save", "load", "doctor"].map(|verb| format!("hallmark {verb}"));
+    for job in jobs.iter().map(String::as_str).chain(["hallmark-verifier"]) {
         assert!(blocks.iter().any(|block| block.contains(job)), "no block that is run shows `{job}`");
     }
     // The service's default ports may be taken on this machine; everything else is as it is written.
