@@ -62,6 +62,13 @@ impl Endpoint {
         url
     }
 
+    /// The API's own address (distribution-spec, "Determining Support").
+    pub(crate) fn root(&self) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/", self.api_root));
+        url
+    }
+
     /// Whether a URL leads to this very host, port and scheme.
     pub(crate) fn is_origin_of(&self, url: &Url) -> bool {
         same_origin(&self.base, url)

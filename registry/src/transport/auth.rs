@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::StatusCode;
 use ::http::header::{AUTHORIZATION, HeaderValue};
+use ::http::{HeaderMap, Method, StatusCode};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::challenge::Challenge;
-use super::door::{Door, Knock};
+use super::challenge::{Challenge, challenges};
+use super::door::{Asked, Door, Knock};
 use super::grants::{Grants, Service};
-use super::{Failure, Request, Response, Transport, token};
+use super::sight::Sights;
+use super::{Failure, Redirects, Request, Response, Transfer, Transport, token};
 use crate::credentials::{Credential, CredentialSource, Lookup, Unavailable};
 use crate::remembered::Remembered;
 
@@ -19,6 +21,8 @@ use crate::remembered::Remembered;
 const LIFETIME: Duration = Duration::from_secs(3600);
 /// Most registries that are remembered.
 const CAPACITY: usize = 4096;
+/// Most bytes of what the API's root says; the specification has it say nothing.
+const MAX_ROOT_BYTES: usize = 64 * 1024;
 
 /// Answers challenges.
 pub(super) struct Auth<T> {
@@ -26,12 +30,13 @@ pub(super) struct Auth<T> {
     credentials: CredentialSource,
     doors: Remembered<String, Arc<Door>>,
     grants: Grants,
+    sights: Sights,
 }
 
 impl<T: Transport + 'static> Auth<T> {
     pub(super) fn new(inner: T, credentials: CredentialSource) -> Self {
         let doors = Remembered::with_capacity(CAPACITY);
-        Self { inner: Arc::new(inner), credentials, doors, grants: Grants::new() }
+        Self { inner: Arc::new(inner), credentials, doors, grants: Grants::new(), sights: Sights::new() }
     }
 
     async fn send_as_ourselves(&self, request: &Request) -> Result<Response, Failure> {
@@ -40,8 +45,11 @@ impl<T: Transport + 'static> Auth<T> {
             return self.inner.send(request).await;
         }
         let door = self.doors.find_or_insert_with(request.endpoint.name.clone(), LIFETIME, Arc::default);
-        let knock = door.knock(request.deadline).await;
-        let (mut used, mut lookup) = match &knock {
+        let knock = match self.sights.how_to_tell(request) {
+            Some(asked) => Knock::Known(asked),
+            None => door.knock(request.deadline).await,
+        };
+        let (used, lookup) = match &knock {
             Knock::Known(asked) => self.answer(request, asked, None).await?,
             Knock::First(_) | Knock::Unanswered => (None, Lookup::default()),
         };
@@ -49,17 +57,31 @@ impl<T: Transport + 'static> Auth<T> {
         let asked = door.learn(&response, used.is_some());
         // Whoever waits for what this one learned goes on.
         drop(knock);
-        if response.status != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+        match asked {
+            _ if response.status != StatusCode::UNAUTHORIZED => {
+                if used.is_some() || self.sights.believe(request, &response) {
+                    return Ok(response);
+                }
+                self.ask_as_somebody(request, &door, response).await
+            }
+            Some(asked) => self.send_with_answer(request, &asked, used, lookup).await,
+            None => Err(Failure::Unauthorized(refusal(&lookup, used.is_some()))),
         }
-        let Some(asked) = asked else {
-            return Err(Failure::Unauthorized(refusal(&lookup, used.is_some())));
-        };
+    }
+
+    /// Sends again with an answer to what the 401 asked for.
+    async fn send_with_answer(
+        &self,
+        request: &Request,
+        asked: &[Challenge],
+        mut used: Option<HeaderValue>,
+        mut lookup: Lookup,
+    ) -> Result<Response, Failure> {
         // A password that was kept may have been changed meanwhile; a token that was granted just now has not.
         let attempts = if asked.contains(&Challenge::Basic) { 2 } else { 1 };
         for _ in 0..attempts {
             let next;
-            (next, lookup) = self.answer(request, &asked, used.as_ref()).await?;
+            (next, lookup) = self.answer(request, asked, used.as_ref()).await?;
             if next.is_none() || next == used {
                 break;
             }
@@ -70,6 +92,69 @@ impl<T: Transport + 'static> Auth<T> {
             used = next;
         }
         Err(Failure::Unauthorized(refusal(&lookup, used.is_some())))
+    }
+
+    /// Nobody in particular was told that there is nothing. Where we are somebody, we ask as that.
+    async fn ask_as_somebody(&self, request: &Request, door: &Door, told: Response) -> Result<Response, Failure> {
+        let answer = match self.credentials.find(&request.repository, request.deadline).await {
+            Ok(Lookup { credential: None, .. }) => return Ok(told),
+            Ok(_) => self.send_unasked(request, door).await,
+            Err(unavailable) => Err(unavailable.into()),
+        };
+        match answer {
+            Ok(response) if response.status.is_success() || response.status == StatusCode::NOT_FOUND => Ok(response),
+            // Meanwhile another request saw that everybody may see what is there.
+            _ if self.sights.is_open(request) => Ok(told),
+            answer => answer,
+        }
+    }
+
+    /// Sends with our credentials though nobody asked for them: in the way in which the API's root asks for them, or else
+    /// by Basic. The registry gets no more than if it had asked, and asking it is free to do.
+    async fn send_unasked(&self, request: &Request, door: &Door) -> Result<Response, Failure> {
+        let asked = door.unasked(request.deadline, self.find_out(request)).await?;
+        let (used, lookup) = self.answer(request, &asked, None).await?;
+        if used.is_none() {
+            let problem = "hides what is there from those it does not know, and does not say how to show it a token";
+            return Err(Failure::Unauthorized(problem.to_owned()));
+        }
+        let response = self.inner.send(&with_authorization(request, used.clone())).await?;
+        let response = match response.status {
+            StatusCode::UNAUTHORIZED => {
+                let asked_now = door.learn(&response, true).unwrap_or_else(|| Arc::clone(&asked));
+                self.send_with_answer(request, &asked_now, used, lookup).await?
+            }
+            _ => response,
+        };
+        // From now on we say at once who we are.
+        if response.status.is_success() || response.status == StatusCode::NOT_FOUND {
+            self.sights.tell(request, asked);
+        }
+        Ok(response)
+    }
+
+    /// What the API's root asks of those who come in; Basic where it does not say.
+    async fn find_out(&self, request: &Request) -> Result<Asked, Failure> {
+        let root = Request {
+            method: Method::GET,
+            url: request.endpoint.root(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            transfer: Transfer::Whole,
+            redirects: Redirects::Refuse,
+            limit: MAX_ROOT_BYTES,
+            ..request.clone()
+        };
+        let asked = match self.inner.send(&root).await {
+            Ok(response) if response.status == StatusCode::UNAUTHORIZED => challenges(&response.headers),
+            Ok(response) if response.status.is_server_error() => {
+                let (status, path) = (response.status.as_u16(), root.url.path());
+                return Err(Failure::Connection(format!("it answered {status} to `GET {path}`")));
+            }
+            Ok(_) | Err(Failure::TooLarge { .. }) => Vec::new(),
+            Err(failure) => return Err(failure),
+        };
+        Ok(if asked.is_empty() { Arc::new([Challenge::Basic]) } else { asked.into() })
     }
 
     /// The header that answers what is asked, and what is known about us where that had to be found out; `refused` is a
@@ -189,8 +274,6 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
-    use ::http::Method;
-    use bytes::Bytes;
     use futures_util::future::join_all;
 
     use super::super::fake::{answer, request};

@@ -7,7 +7,7 @@ use ::http::StatusCode;
 use tokio::sync::{Mutex as Turn, MutexGuard};
 
 use super::challenge::{Challenge, challenges};
-use super::{Response, now};
+use super::{Failure, Response, now};
 
 /// How long it is believed; what is wrong costs one 401.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -16,13 +16,15 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 const HEAD_START: Duration = Duration::from_secs(1);
 
 /// What a registry asks of those who come in. Nothing in the list: everybody may.
-type Asked = Arc<[Challenge]>;
+pub(super) type Asked = Arc<[Challenge]>;
 
 /// What is known about one registry.
 #[derive(Default)]
 pub(super) struct Door {
     known: Mutex<Option<(Asked, Instant)>>,
     first: Turn<()>,
+    /// How those say who they are whom nobody has asked.
+    unasked: Turn<Option<(Asked, Instant)>>,
 }
 
 /// How a request comes to the door.
@@ -69,6 +71,25 @@ impl Door {
         }
         self.remember(Arc::clone(&asked));
         Some(asked)
+    }
+
+    /// How to say who we are without being asked; `find_out` does so on behalf of all that come at the same time.
+    pub(super) async fn unasked(
+        &self,
+        deadline: Instant,
+        find_out: impl Future<Output = Result<Asked, Failure>>,
+    ) -> Result<Asked, Failure> {
+        if let Some(asked) = self.known().filter(|asked| !asked.is_empty()) {
+            return Ok(asked);
+        }
+        let turn = tokio::time::timeout_at(deadline.into(), self.unasked.lock()).await;
+        let mut turn = turn.map_err(|_| Failure::Deadline)?;
+        if let Some((asked, _)) = turn.as_ref().filter(|(_, until)| *until > now()) {
+            return Ok(Arc::clone(asked));
+        }
+        let asked = find_out.await?;
+        *turn = Some((Arc::clone(&asked), now() + LIFETIME));
+        Ok(asked)
     }
 
     fn known(&self) -> Option<Asked> {

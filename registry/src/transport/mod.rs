@@ -1,7 +1,7 @@
 //! From a request to a bounded response: a stack of layers with one job each, over one trait.
 //!
-//! From the outside in: [`auth`] answers challenges ([`door`] keeps what a registry asks for, [`grants`] the tokens),
-//! [`redirect`] follows where following is safe, [`retry`] repeats
+//! From the outside in: [`auth`] answers challenges ([`door`] keeps what a registry asks for, [`grants`] the tokens,
+//! [`sight`] what an answer to nobody in particular is worth), [`redirect`] follows where following is safe, [`retry`] repeats
 //! what may be repeated and leaves a host alone that asks for that ([`queue`] keeps what is known of each host, [`gate`]
 //! its windows), [`count`] counts what really goes out, and [`http`] sends.
 
@@ -17,6 +17,7 @@ mod http;
 mod queue;
 mod redirect;
 mod retry;
+mod sight;
 mod stream;
 mod token;
 

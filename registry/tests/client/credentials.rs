@@ -6,10 +6,10 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use hallmark_policy::Code;
 use hallmark_policy::evidence::Observation;
-use hallmark_policy::image::Digest;
+use hallmark_policy::image::{Digest, ImageReference, Manifest};
 use hallmark_registry::{Configuration, CredentialSource, HostConfiguration};
 
-use crate::scripted::{Scripted, client_with, gather, text};
+use crate::scripted::{Scripted, annotations, client_with, gather, text};
 
 const CANARY: &str = "canary-password";
 
@@ -182,4 +182,118 @@ async fn must_not_send_credentials_to_an_upload_address_on_another_host() {
     assert!(!seen.is_empty() && seen.iter().all(|headers| !headers.contains("authorization")), "{seen:?}");
     // Its twin: the registry's own upload address gets them.
     assert!(registry.push_blob(server.reference("app:v1").repository(), b"blob").await.is_ok());
+}
+
+/// A registry that hides from others what is there: it answers 404, or that the list is empty. Its root asks for
+/// credentials, or does not.
+async fn hiding(root: impl Fn(&str) -> Response + Send + Sync + 'static) -> Scripted {
+    let basic = ["Basic YW5uOmNhbmFyeS1wYXNzd29yZA==", "Bearer t1"];
+    Scripted::with(
+        move |request| {
+            let shown = authorization(request.headers());
+            let (path, host) = (request.uri().path(), request.headers().get("host").unwrap().to_str().unwrap());
+            match shown.as_deref() {
+                Some(shown) if path == "/token" && shown == basic[0] => Some(text(200, r#"{"token":"t1"}"#)),
+                Some(shown) if basic.contains(&shown) => None,
+                Some(_) => Some(challenge(r#"Basic realm="r""#)),
+                None if path == "/v2/" => Some(root(host)),
+                None if path.contains("/referrers/") => {
+                    let index =
+                        r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+                    let mut response = text(200, index);
+                    let media_type = "application/vnd.oci.image.index.v1+json".parse().unwrap();
+                    response.headers_mut().insert("content-type", media_type);
+                    Some(response)
+                }
+                None => Some(text(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#)),
+            }
+        },
+        |_, response| response,
+    )
+    .await
+}
+
+#[tokio::test]
+async fn must_not_call_absent_or_unsigned_what_is_hidden_from_those_who_do_not_say_who_they_are() {
+    let bearer = |host: &str| challenge(&format!(r#"Bearer realm="http://{host}/token",service="test""#));
+    for server in [hiding(|_| text(200, "{}")).await, hiding(|_| text(404, "")).await, hiding(bearer).await] {
+        let writer = client_with(with_canary(&server.host));
+        let image = server.push_image(&writer, "app").await;
+        let attached = writer.danger_attach_unverified_bundle(&image, b"{}", annotations()).await.unwrap();
+        assert_eq!(
+            client_with(with_canary(&server.host)).resolve(&server.reference("app:v1")).await.found(),
+            Some(&image.digest)
+        );
+        server.take_log();
+        let reader = client_with(with_canary(&server.host));
+        let evidence = gather(&reader, &image.clone().into()).await;
+        assert!(evidence.is_complete() && evidence.items.contains_key(&attached.manifest), "{evidence:?}");
+        // Three places, asked in vain and then as ourselves, the root, and a token: and never again in vain.
+        let first = server.take_log();
+        assert!(first.len() <= 9, "{first:#?}");
+        assert!(gather(&reader, &image.clone().into()).await.is_complete());
+        assert!(server.take_log().len() <= 4);
+        // What is really not there is absent.
+        assert_eq!(reader.resolve(&server.reference("app:v2")).await, Observation::Absent);
+    }
+}
+
+#[tokio::test]
+async fn must_not_believe_that_there_is_nothing_before_it_was_asked_with_the_credentials() {
+    for (server, password, expected) in [
+        (hiding(|_| text(200, "{}")).await, "wrong", Code::RegistryUnauthorized),
+        (hiding(|_| text(503, "")).await, CANARY, Code::RegistryUnavailable),
+        (hiding(|_| text(429, "")).await, CANARY, Code::RegistryThrottled),
+        (
+            hiding(|_| challenge(r#"Bearer realm="https://elsewhere.example/token""#)).await,
+            CANARY,
+            Code::RegistryUnauthorized,
+        ),
+    ] {
+        let credentials = CredentialSource::anonymous().with_password(&server.host, "ann", password);
+        let registry = client_with(Configuration { credentials, ..Configuration::default() });
+        let found = registry.resolve(&server.reference("app:v1")).await;
+        assert_eq!(found.cause().map(|cause| cause.code()), Some(expected), "{found:?}");
+        let image = server.reference("app:v1").pin(Digest::of(b"image"));
+        assert!(!gather(&registry, &image.into()).await.is_complete());
+        // Its twin: without credentials for it, nobody could be told more.
+        let registry = client_with(with_canary("other.example.com"));
+        assert_eq!(registry.resolve(&server.reference("app:v1")).await, Observation::Absent);
+    }
+}
+
+/// What everybody may see is not asked for twice, and the credentials are not shown for it.
+#[tokio::test]
+async fn must_not_show_credentials_to_a_registry_that_shows_everybody_what_is_there() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let server = Scripted::with(
+        move |request| {
+            log.lock().unwrap().extend(authorization(request.headers()));
+            None
+        },
+        |_, response| response,
+    )
+    .await;
+    let image = server.push_image(&client_with(Configuration::default()), "app").await;
+    let registry = client_with(with_canary(&server.host));
+    let evidence = gather(&registry, &server.reference("app:v1")).await;
+    assert!(evidence.is_complete() && evidence.resolution.found() == Some(&image.digest), "{evidence:?}");
+    // The tag, three places, and the image itself.
+    assert_eq!(server.take_log().len(), 5);
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn must_not_lose_the_signatures_of_others_that_are_hidden_from_those_who_do_not_say_who_they_are() {
+    let server = hiding(|_| text(200, "{}")).await;
+    let image = server.push_image(&client_with(with_canary(&server.host)), "app").await;
+    for payload in [b"one", b"two"] {
+        let writer = client_with(with_canary(&server.host));
+        writer.danger_attach_unverified_simple_signing(&image, payload, "c2ln").await.unwrap();
+    }
+    let tag = ImageReference::tagged(image.repository.clone(), image.digest.signature_tag());
+    let found = client_with(with_canary(&server.host)).fetch_manifest(&tag).await;
+    let layers = Manifest::parse(found.found().unwrap().content.bytes()).unwrap().layers;
+    assert_eq!(layers.len(), 2);
 }
