@@ -16,13 +16,13 @@ use crate::output::{self, Output};
 use crate::report::{CopyReport, ImageCopied};
 
 const EXAMPLES: &str = "\
-Everything that is attached comes along: signatures of every format, attestations, SBOMs, what refers to them, on the
-image and on every image of an index. All digests are checked on the way, and what is there already is not sent again.
-The tag is written last, so that nobody finds the image without its signatures. When a place cannot be asked, or
+Everything that is attached comes along: signatures of every format, attestations, SBOMs, what refers to them, on the \
+image and on every image of an index. All digests are checked on the way, and what is there already is not sent again. \
+The tag is written last, so that nobody finds the image without its signatures. When a place cannot be asked, or \
 something is missing or wrong, the tag is not written, and the exit code is not 0; running it again goes on.
 
-A layout is a folder, or a tar file to read from: `oci:DIR`, `oci:DIR:NAME`, `oci:DIR@sha256:...`. A target without a tag
-takes the source's.
+A layout is a folder, or a tar file to read from: `oci:DIR`, `oci:DIR:NAME`, `oci:DIR@sha256:...`. A target without a \
+tag takes the source's.
 
 Examples:
   hallmark copy registry.example.com/team/app:1.4 mirror.example.com/team/app:1.4

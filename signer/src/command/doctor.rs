@@ -8,9 +8,9 @@ use crate::output::{self, Output};
 use crate::report::DoctorReport;
 
 const EXAMPLES: &str = "\
-Without `--write` nothing is written. With a repository, its own answers are looked at, with the credentials that it is
-entered with (whose names are shown, and never their secrets). `--write` pushes a small image with something attached to it
-into the repository that it names, looks at what becomes of them, and deletes them again.
+Without `--write` nothing is written. With a repository, its own answers are looked at, with the credentials that it \
+is entered with (whose names are shown, and never their secrets). `--write` pushes a small image with something \
+attached to it into the repository that it names, looks at what becomes of them, and deletes them again.
 
 It exits with 0 when nothing is wrong, 20 when something could not be found out, and 1 when something is wrong.
 

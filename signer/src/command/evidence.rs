@@ -23,7 +23,7 @@ pub(super) enum Verb {
 }
 
 const FETCH_EXAMPLES: &str = "\
-The recording is an OCI layout with `evidence.json` beside it. `hallmark verify --evidence DIR` judges by it without a
+The recording is an OCI layout with `evidence.json` beside it. `hallmark verify --evidence DIR` judges by it without a \
 network. It exits with 20 when something is unknown; that is recorded, too.
 
 Examples:

@@ -11,7 +11,7 @@ use crate::output::{Format, Output};
 use crate::report::EvidenceReport;
 
 const EXAMPLES: &str = "\
-It exits with 0 when everything could be looked at, whatever it found; 11 when there is no such image; 20 when
+It exits with 0 when everything could be looked at, whatever it found; 11 when there is no such image; 20 when \
 something is unknown.
 
 Examples:

@@ -25,8 +25,8 @@ pub(super) enum Verb {
 }
 
 const GENERATE_EXAMPLES: &str = "\
-The passphrase is asked for on the terminal, or comes from HALLMARK_PASSWORD or COSIGN_PASSWORD.
-The files are in cosign's format, and never replace any that are there.
+The passphrase is asked for on the terminal, or comes from HALLMARK_PASSWORD or COSIGN_PASSWORD. The files are in \
+cosign's format, and never replace any that are there.
 
 Examples:
   hallmark key generate
@@ -34,15 +34,17 @@ Examples:
   HALLMARK_PASSWORD=... hallmark key generate --output-key-prefix keys/release-2026";
 
 const IMPORT_EXAMPLES: &str = "\
-PKCS#8 (`PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`), SEC1 (`EC PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) and cosign's own labels
-are read: ECDSA P-256 and P-384, Ed25519, RSA of 3072 and 4096 bits. A key that is encrypted keeps its passphrase; for
-others a new one is chosen. Of a key that is kept elsewhere only the public half is written, as PREFIX.pub.
+PKCS#8 (`PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`), SEC1 (`EC PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) and cosign's own \
+labels are read: ECDSA P-256 and P-384, Ed25519, RSA of 3072 and 4096 bits. A key that is encrypted keeps its \
+passphrase; for others a new one is chosen. Of a key that is kept elsewhere only the public half is written, as \
+PREFIX.pub.
 
 Examples:
   hallmark key import --key old.pem --output-key-prefix release-2026
   hallmark key import --key env://OLD_KEY
   hallmark key import --key hashivault://release --output-key-prefix release
-  hallmark key import --key 'pkcs11:token=hsm;object=release?module-path=/usr/lib/softhsm/libsofthsm2.so'
+  hallmark key import --output-key-prefix release \\
+      --key 'pkcs11:token=hsm;object=release?module-path=/usr/lib/softhsm/libsofthsm2.so'
   openssl pkey -in traditional.pem | hallmark key import --key /dev/stdin";
 
 const INSPECT_EXAMPLES: &str = "\

@@ -13,10 +13,10 @@ use crate::output::{self, Output};
 use crate::report::{CopyReport, ImageCopied};
 
 const EXAMPLES: &str = "\
-A target that ends in `/` is put in front of the path that each image has in the file: with `mirror.example.com/eu/`,
-`registry.example.com/team/app:1.4` becomes `mirror.example.com/eu/team/app:1.4`. Any other target is the one repository
-that every image of the file goes to, by its tag. Every digest is checked before anything refers to it. A tar file is
-read where it lies and never unpacked; one with links, devices, or names that lead out of it is refused.
+A target that ends in `/` is put in front of the path that each image has in the file: with `mirror.example.com/eu/`, \
+`registry.example.com/team/app:1.4` becomes `mirror.example.com/eu/team/app:1.4`. Any other target is the one \
+repository that every image of the file goes to, by its tag. Every digest is checked before anything refers to it. A \
+tar file is read where it lies and never unpacked; one with links, devices, or names that lead out of it is refused.
 
 Examples:
   hallmark load release.tar mirror.example.com/

@@ -163,6 +163,18 @@ mod tests {
         CommandLine::command().debug_assert();
     }
 
+    /// Paragraphs are wrapped for the terminal, and so would be an example that is too long: it could not be pasted.
+    fn check_lines(verb: &str, help: &str) {
+        let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ') && line != "Examples:";
+        let lines: Vec<&str> = help.lines().collect();
+        for pair in lines.windows(2) {
+            assert!(!pair.iter().copied().all(is_prose), "{verb}: a paragraph is broken by hand: {pair:?}");
+        }
+        for line in lines.iter().filter(|line| !is_prose(line)) {
+            assert!(line.len() <= 100, "{verb}: an example is too long to be shown in one line: {line}");
+        }
+    }
+
     #[test]
     fn every_verb_says_what_it_does_and_shows_examples() {
         fn check(command: &clap::Command) {
@@ -174,6 +186,7 @@ mod tests {
             if verbs.is_empty() {
                 let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(help.contains("hallmark "), "{} has no example", command.get_name());
+                check_lines(command.get_name(), &help);
             }
             verbs.into_iter().for_each(check);
         }

@@ -38,7 +38,8 @@ Examples:
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   hallmark policy explain --policy policy.yaml registry.example.com/team/app:1.4
-  hallmark policy explain --policy policy.yaml --evidence recorded/ registry.example.com/team/app:1.4";
+  hallmark policy explain --policy policy.yaml --evidence recorded/ \\
+      registry.example.com/team/app:1.4";
 
 const SCHEMA_EXAMPLES: &str = "\
 Examples:

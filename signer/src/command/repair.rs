@@ -14,10 +14,10 @@ use crate::output::{self, Output};
 use crate::report::{RepairReport, RepositoryRepaired};
 
 const EXAMPLES: &str = "\
-A registry without the referrers API keeps what refers to an image in an index under the tag `sha256-<hex>`, and whoever
-writes it can get it wrong. Entries whose manifest is gone or is about another image are taken out, entries that
-describe their manifest wrongly are corrected, and entries that were lost are put back where they can be found: at the
-tags of the repository, and in its other indexes. What could not be looked at stays as it is.
+A registry without the referrers API keeps what refers to an image in an index under the tag `sha256-<hex>`, and \
+whoever writes it can get it wrong. Entries whose manifest is gone or is about another image are taken out, entries \
+that describe their manifest wrongly are corrected, and entries that were lost are put back where they can be found: \
+at the tags of the repository, and in its other indexes. What could not be looked at stays as it is.
 
 Examples:
   hallmark repair --dry-run registry.example.com/team/app

@@ -25,14 +25,15 @@ use crate::progress::Progress;
 use crate::report::{ImageSigned, SigningReport};
 
 const EXAMPLES: &str = "\
-Every tag of a repository is looked at, the images of every index, and every digest that a signature's tag names. What the
-old key has signed is verified, and signed with the new key in the same format, under the same name, with the same
-annotations and the same end. What does not verify is not signed. Nothing is deleted: the old signatures stay until you remove the old key
-from your policies. Running it again does what is left.
+Every tag of a repository is looked at, the images of every index, and every digest that a signature's tag names. What \
+the old key has signed is verified, and signed with the new key in the same format, under the same name, with the same \
+annotations and the same end. What does not verify is not signed. Nothing is deleted: the old signatures stay until \
+you remove the old key from your policies. Running it again does what is left.
 
 Examples:
   hallmark resign --from release-2025.pub --to release-2026.key registry.example.com/team/app
-  hallmark resign --from old.pub --to new.key --dry-run registry.example.com/team/app registry.example.com/team/web
+  hallmark resign --from old.pub --to new.key --dry-run \\
+      registry.example.com/team/app registry.example.com/team/web
   hallmark resign --from old.pub --to new.key registry.example.com/team/app:1.4 -o json";
 
 #[derive(Debug, clap::Args)]

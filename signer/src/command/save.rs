@@ -12,9 +12,9 @@ use crate::output::{self, Output};
 use crate::report::{CopyReport, ImageCopied};
 
 const EXAMPLES: &str = "\
-What is written is an OCI layout: one tar file when the name ends in `.tar`, a folder otherwise. Each image keeps its whole
-name in it, and everything that is attached to it. The same images always give the same tar file, byte for byte. A tar
-file is written whole or not at all; a folder is added to.
+What is written is an OCI layout: one tar file when the name ends in `.tar`, a folder otherwise. Each image keeps its \
+whole name in it, and everything that is attached to it. The same images always give the same tar file, byte for byte. \
+A tar file is written whole or not at all; a folder is added to.
 
 Examples:
   hallmark save registry.example.com/team/app:1.4 --to app.tar

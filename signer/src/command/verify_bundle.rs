@@ -16,7 +16,7 @@ use crate::output::{Format, Output};
 use crate::report::BundleReport;
 
 const EXAMPLES: &str = "\
-The signature, the certificate, its publication, the transparency log and the identity are all checked, without a
+The signature, the certificate, its publication, the transparency log and the identity are all checked, without a \
 request. Without --trusted-root, the root of the public-good instance is the one that this program was built with.
 
 It exits with 0 when the bundle verifies, 12 when it is refused, 14 or 21 when something cannot be used.
@@ -24,7 +24,8 @@ It exits with 0 when the bundle verifies, 12 when it is refused, 14 or 21 when s
 Examples:
   hallmark verify-bundle --bundle app.sigstore.json --certificate-identity me@example.com \\
       --certificate-oidc-issuer https://accounts.example.com app.tar.gz
-  hallmark verify-bundle --bundle app.sigstore.json --key release.pub --trusted-root trusted_root.json sha256:...";
+  hallmark verify-bundle --bundle app.sigstore.json --key release.pub \\
+      --trusted-root trusted_root.json sha256:...";
 
 /// Most bytes of a file that is read whole, where its digest alone would not do.
 const MAX_ARTIFACT_BYTES: u64 = 1024 * 1024 * 1024;

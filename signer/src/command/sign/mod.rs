@@ -30,7 +30,7 @@ A tag is resolved once; what is signed is the digest, which is printed. Signing 
 
 A registry that asks for less traffic is waited for, up to ten minutes an image; what is waited for is shown.
 
-With --from-file, many images are signed at once: the key is unlocked once, what is signed already is skipped, and a
+With --from-file, many images are signed at once: the key is unlocked once, what is signed already is skipped, and a \
 run that was interrupted goes on where it stopped when it is started again.
 
 Examples:
@@ -42,7 +42,8 @@ Examples:
   hallmark sign --key hallmark.key --recursive registry.example.com/team/multi-platform:1.4
   hallmark sign --key hallmark.key --from-file images.txt --jobs 32 -o json > report.json
   hallmark sign --key hallmark.key --expires 90d registry.example.com/team/app:1.4
-  hallmark sign --key hallmark.key --timestamp-url https://timestamp.example.com/tsr registry.example.com/app:1.4
+  hallmark sign --key hallmark.key --timestamp-url https://timestamp.example.com/tsr \\
+      registry.example.com/team/app:1.4
   hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4";
 
 #[derive(Debug, clap::Args)]
