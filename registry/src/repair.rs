@@ -93,7 +93,7 @@ impl Registry {
         let shared = &self.shared;
         let tags = match shared.list_tags(repository, shared.deadline()).await {
             Observation::Found(tags) => tags,
-            Observation::Absent => return Err(CopyError::Absent { what: repository.to_string() }),
+            Observation::Absent => return Err(CopyError::Absent { what: format!("repository `{repository}`") }),
             Observation::Unknown(cause) => return Err(cause.into()),
         };
         let any = ImageReference::from(PinnedImage { repository: repository.clone(), digest: Digest::of(b"") });

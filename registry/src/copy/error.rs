@@ -12,9 +12,9 @@ use crate::push::PushError;
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// What is to be copied is not there.
-    #[error("`{what}` does not exist")]
+    #[error("{what} does not exist")]
     Absent {
-        /// The image, or the name in the layout.
+        /// The image, the repository, or the name in the layout, in words.
         what: String,
     },
     /// A list at the target could not be added to.
@@ -89,7 +89,9 @@ impl CopyError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Absent { .. } => "check the name; `hallmark inspect` shows what is attached to an image",
+            Self::Absent { .. } => {
+                "check the name, and that it was pushed; a layout lists the names in it in `index.json`"
+            }
             Self::Attach(error) => error.hint(),
             Self::DigestWanted { .. } => "leave the digest out of the target, or copy the image that has it",
             Self::Layout(error) => error.hint(),

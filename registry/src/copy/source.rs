@@ -55,7 +55,7 @@ impl<'a> Source<'a> {
             Origin::Registry(image) => source
                 .fetch(image.repository(), manifest_name(image), image.digest(), None)
                 .await?
-                .ok_or_else(|| CopyError::Absent { what: image.to_string() })?,
+                .ok_or_else(|| CopyError::Absent { what: format!("image `{image}`") })?,
             Origin::Layout(layout, name) => {
                 let absent = || CopyError::Absent { what: described(name.as_ref()) };
                 let image = layout.resolve(name.as_ref())?.ok_or_else(absent)?;
@@ -237,8 +237,8 @@ fn broken_off(host: &str, failure: &Failure) -> Cause {
 
 fn described(name: Option<&LayoutName>) -> String {
     match name {
-        Some(LayoutName::Name(name)) => name.clone(),
-        Some(LayoutName::Digest(digest)) => digest.to_string(),
-        None => "an image with a name".to_owned(),
+        Some(LayoutName::Name(name)) => format!("image `{name}` of the layout"),
+        Some(LayoutName::Digest(digest)) => format!("image `{digest}` of the layout"),
+        None => "an image in the layout".to_owned(),
     }
 }
