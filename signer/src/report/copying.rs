@@ -202,8 +202,9 @@ impl ImageCopied {
         }
         if let (Some(manifests), Some(blobs)) = (self.manifests, self.blobs) {
             let bytes = self.bytes.unwrap_or(0);
-            text.line(format!("  manifests     {}", manifests.sentence()));
-            text.line(format!("  blobs         {}; {bytes} bytes", blobs.sentence()));
+            let verb = if self.status == CopyStatus::WouldCopy { "to copy" } else { "copied" };
+            text.line(format!("  manifests     {}", manifests.sentence(verb)));
+            text.line(format!("  blobs         {}; {bytes} bytes", blobs.sentence(verb)));
         }
         for item in &self.attached {
             let kind = item.tag.as_deref().or(item.artifact_type.as_deref()).unwrap_or("of no type");
@@ -257,8 +258,8 @@ impl CopyStatus {
 }
 
 impl Counts {
-    fn sentence(self) -> String {
-        let mut parts = vec![format!("{} copied", self.copied)];
+    fn sentence(self, verb: &str) -> String {
+        let mut parts = vec![format!("{} {verb}", self.copied)];
         if self.mounted > 0 {
             parts.push(format!("{} mounted", self.mounted));
         }

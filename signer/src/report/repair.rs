@@ -133,7 +133,8 @@ impl RepositoryRepaired {
         }
         let right = self.indexes.iter().filter(|index| index.status == IndexStatus::Right).count();
         if self.message.is_none() {
-            text.line(format!("  {} fallback indexes, {right} of them right", self.indexes.len()));
+            let word = if self.indexes.len() == 1 { "fallback index" } else { "fallback indexes" };
+            text.line(format!("  {} {word}, {right} right", self.indexes.len()));
         }
         for index in self.indexes.iter().filter(|index| index.status != IndexStatus::Right || !index.unknown.is_empty())
         {
