@@ -149,14 +149,23 @@ impl Bar {
         if !is_terminal {
             return Self { bar: None, task: None };
         }
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
-        let template = "{msg} {bar:32} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
+        // Until everything is found, nobody knows how much there is.
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        if let Ok(style) = ProgressStyle::with_template("{msg}: looking for everything  {elapsed}") {
+            bar.set_style(style);
         }
         bar.set_message(verb);
         let (shown, progress) = (bar.clone(), Arc::clone(progress));
         let task = tokio::spawn(async move {
+            while progress.expected_bytes() == 0 {
+                shown.tick();
+                tokio::time::sleep(REDRAW).await;
+            }
+            // The bar has what the words leave of a line, so that it never needs a second one.
+            let template = "{msg} {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                shown.set_style(style.progress_chars("=> "));
+            }
             loop {
                 shown.set_length(progress.expected_bytes());
                 shown.set_position(progress.bytes());
