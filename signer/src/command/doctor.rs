@@ -34,15 +34,15 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
     let (repository, is_meant) = match arguments.target.trim_end_matches('/') {
-        host if !host.contains('/') => (format!("{host}/hallmark-doctor").parse::<Repository>()?, false),
-        repository => (repository.parse()?, true),
+        host if !host.contains('/') => (parse_repository(&format!("{host}/hallmark-doctor"))?, false),
+        name => (parse_repository(name)?, true),
     };
     // A word that is no host becomes part of a path at Docker Hub.
     if !is_meant && !matches!(repository.path(), "hallmark-doctor" | "library/hallmark-doctor") {
         let hint = "write a host as in image references, such as `registry.example.com` or `localhost:5000`";
         return Err(Failure::new(Exit::Usage, format!("`{}` is no registry", arguments.target), hint));
     }
-    let scratch: Option<Repository> = arguments.write.as_deref().map(str::parse).transpose()?;
+    let scratch: Option<Repository> = arguments.write.as_deref().map(parse_repository).transpose()?;
     if let Some(scratch) = scratch.as_ref().filter(|scratch| scratch.host() != repository.host()) {
         let hint = "let both be in one registry";
         return Err(Failure::new(Exit::Usage, format!("`{scratch}` is in another registry"), hint));
@@ -62,4 +62,12 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         output::Format::Text | output::Format::Cosign => output.text(&report.text())?,
     }
     Ok(report.exit())
+}
+
+fn parse_repository(name: &str) -> Result<Repository, Failure> {
+    name.parse().map_err(|error| {
+        let hint = "name a registry (`registry.example.com`) or a repository in it (`registry.example.com/team/app`), \
+                    without a tag or digest";
+        Failure { hint: Some(hint.to_owned()), ..Failure::from(error) }
+    })
 }
