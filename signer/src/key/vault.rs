@@ -41,6 +41,13 @@ impl Flavour {
             Self::OpenBao => "openbao://",
         }
     }
+
+    fn form(self) -> &'static str {
+        match self {
+            Self::Hashicorp => "hashivault://NAME[?version=3]",
+            Self::OpenBao => "openbao://NAME[?version=3]",
+        }
+    }
 }
 
 impl VaultReference {
@@ -60,7 +67,7 @@ impl VaultReference {
         Some(match (is_name, version) {
             (true, None) => Ok(Self { flavour, name: name.to_owned(), version: None }),
             (true, Some(Some(version))) => Ok(Self { flavour, name: name.to_owned(), version: Some(version) }),
-            _ => Err(SigningKeyError::ReferenceForm { form: "hashivault://NAME or hashivault://NAME?version=3" }),
+            _ => Err(SigningKeyError::ReferenceForm { form: flavour.form() }),
         })
     }
 

@@ -38,7 +38,10 @@ impl Problem {
 
     /// The fault of the server, or of what claims to be it.
     pub(super) fn answer(message: impl Into<String>) -> Self {
-        Self::new(message, "check that VAULT_ADDR names a Vault or OpenBao server, and what it says about the key")
+        Self::new(
+            message,
+            "check that VAULT_ADDR (or BAO_ADDR) names a Vault or OpenBao server, and what it says about the key",
+        )
     }
 }
 
@@ -137,7 +140,8 @@ impl Client {
             request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body.to_string());
         }
         let mut response = request.send().await.map_err(|error| {
-            let hint = "check VAULT_ADDR, VAULT_CACERT, the network and the server's state";
+            let hint =
+                "check VAULT_ADDR and VAULT_CACERT (or BAO_ADDR and BAO_CACERT), the network and the server's state";
             Refusal::ForNow(Problem::new(format!("no answer: {}", why(error.without_url())), hint))
         })?;
         let status = response.status();
@@ -181,9 +185,9 @@ fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
     let hint = match status.as_u16() {
         400 => "check the key's type, its versions and its policy on the server",
         401 | 403 => {
-            "check VAULT_TOKEN and VAULT_NAMESPACE, and that the token's policy allows reading and signing with the key"
+            "check the token and the namespace, and that the token's policy allows reading and signing with the key"
         }
-        404 => "check the key's name, VAULT_NAMESPACE, and TRANSIT_SECRET_ENGINE_PATH",
+        404 => "check the key's name, the namespace, and TRANSIT_SECRET_ENGINE_PATH",
         _ => "ask the server's operator; `vault status` tells whether it is sealed",
     };
     let problem = Problem::new(message, hint);
@@ -195,7 +199,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Refusal {
 
 /// The address of a mount. A token is not sent in the clear, except to this machine, where agents listen.
 fn mount(address: &str, path: &str) -> Result<Url, Problem> {
-    let hint = "set VAULT_ADDR to an address such as `https://vault.example.com:8200`";
+    let hint = "set VAULT_ADDR (or BAO_ADDR, for OpenBao) to an address such as `https://vault.example.com:8200`";
     let url = Url::parse(address).ok().filter(|url| {
         matches!(url.scheme(), "http" | "https")
             && url.host().is_some()
@@ -204,13 +208,13 @@ fn mount(address: &str, path: &str) -> Result<Url, Problem> {
             && url.query().is_none()
             && url.fragment().is_none()
     });
-    let mut url = url.ok_or_else(|| Problem::new("VAULT_ADDR is not the address of a server", hint))?;
+    let mut url = url.ok_or_else(|| Problem::new("what is set is not the address of a server", hint))?;
     let is_this_machine = match url.host_str().unwrap_or_default() {
         "localhost" => true,
         host => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()),
     };
     if url.scheme() == "http" && !is_this_machine {
-        let message = "VAULT_ADDR is not https, and the token would be sent in the clear";
+        let message = "the server's address is not https, and the token would be sent in the clear";
         return Err(Problem::new(message, hint));
     }
     let is_segment = |segment: &str| {
@@ -230,7 +234,7 @@ fn mount(address: &str, path: &str) -> Result<Url, Problem> {
 
 /// What `vault login` writes.
 fn token_file() -> Result<Zeroizing<String>, Problem> {
-    let hint = "set VAULT_TOKEN, or log in with `vault login`";
+    let hint = "set VAULT_TOKEN (or BAO_TOKEN, for OpenBao), or log in with `vault login`";
     let missing = || Problem::new("there is no token for the server", hint);
     let home = env::read("HOME")?.filter(|home| !home.is_empty()).ok_or_else(missing)?;
     let path = Path::new(home.as_str()).join(".vault-token");
