@@ -13,7 +13,8 @@ use crate::key::KeyReference;
 #[command(next_help_heading = "Trust")]
 #[group(skip)]
 pub(super) struct Arguments {
-    /// Trust this public key: a file, or env://VARIABLE; may be repeated, any of them suffices
+    /// Trust this public key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI; may be repeated, any of them
+    /// suffices
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
     /// Judge by this trust policy: a file or a folder; may be repeated, all of them must allow

@@ -17,7 +17,9 @@ use crate::report::BundleReport;
 
 const EXAMPLES: &str = "\
 The signature, the certificate, its publication, the transparency log and the identity are all checked, without a \
-request. Without --trusted-root, the root of the public-good instance is the one that this program was built with.
+request. Without --trusted-root, the root of the public-good instance is the one that this program was built with. A \
+bundle that no transparency log holds is refused, also one that a key made; what `hallmark sign` attaches to images is \
+such a bundle, and `hallmark verify` judges it.
 
 It exits with 0 when the bundle verifies, 12 when it is refused, 14 or 21 when something cannot be used.
 
@@ -45,7 +47,7 @@ pub(super) struct Arguments {
     /// The issuer that the certificate must name, exactly
     #[arg(long, value_name = "URL", requires = "certificate_identity")]
     certificate_oidc_issuer: Option<String>,
-    /// The public key that must have signed: a file, or env://VARIABLE
+    /// The public key that must have signed: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI
     #[arg(long, value_name = "KEY", conflicts_with_all = ["certificate_identity", "certificate_oidc_issuer"])]
     key: Option<String>,
     /// Whom to believe: a trusted_root.json
