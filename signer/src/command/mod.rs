@@ -8,6 +8,7 @@ mod copying;
 mod demo;
 mod doctor;
 mod evidence;
+mod files;
 mod foreign;
 mod inspect;
 mod interruption;

@@ -1,9 +1,7 @@
 //! How the verbs reach registries: some flags, the usual sources of credentials, and one runtime.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::future::Future;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +14,7 @@ use hallmark_registry::{
 };
 use hallmark_verifier::{EvidenceLimits, Pipeline};
 
+use super::files;
 use crate::error::{Exit, Failure};
 use crate::output::Output;
 
@@ -204,13 +203,7 @@ fn read_certificates(path: &Path) -> Result<Vec<u8>, Failure> {
         let message = format!("cannot read the certificates in `{}`: {problem}", path.display());
         Failure::new(Exit::Invalid, message, "give a PEM file of the registry's certificate authority")
     };
-    let file = fs::File::open(path).map_err(|error| failure(error.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_CERTIFICATES_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failure(error.to_string()))?;
-    match u64::try_from(bytes.len()) {
-        Ok(length) if length <= MAX_CERTIFICATES_BYTES => Ok(bytes),
-        _ => Err(failure(format!("it is larger than {MAX_CERTIFICATES_BYTES} bytes"))),
-    }
+    files::read(path, MAX_CERTIFICATES_BYTES).map_err(failure)
 }
 
 #[cfg(test)]

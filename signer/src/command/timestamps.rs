@@ -1,11 +1,10 @@
 //! The flags for timestamp authorities.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use hallmark_policy::verify::CertificateChain;
 
+use super::files;
 use crate::error::{Exit, Failure};
 use crate::timestamp::TimestampAuthorities;
 
@@ -43,12 +42,6 @@ fn read_chain(path: &Path) -> Result<CertificateChain, Failure> {
         let message = format!("the timestamp authority's chain in `{}`: {problem}", path.display());
         Failure::new(Exit::Invalid, message, "give a PEM file with the certificates that the authority publishes")
     };
-    let file = File::open(path).map_err(|error| failure(error.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_CHAIN_BYTES + 1).read_to_end(&mut bytes).map_err(|error| failure(error.to_string()))?;
-    // A chain that was cut off between two certificates would be another chain.
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_CHAIN_BYTES) {
-        return Err(failure(format!("it is larger than {MAX_CHAIN_BYTES} bytes")));
-    }
+    let bytes = files::read(path, MAX_CHAIN_BYTES).map_err(failure)?;
     CertificateChain::parse(&bytes).map_err(|error| failure(error.to_string()))
 }

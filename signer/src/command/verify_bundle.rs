@@ -1,6 +1,5 @@
 //! `hallmark verify-bundle`: is this file what a bundle says it is? The client protocol of sigstore-conformance.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use hallmark_policy::image::Digest;
@@ -9,7 +8,7 @@ use hallmark_policy::sigstore::{
 };
 use hallmark_policy::{Code, limits};
 
-use super::registry_access;
+use super::{files, registry_access};
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 use crate::output::{Format, Output};
@@ -123,11 +122,5 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
         let message = format!("`{}` cannot be read: {problem}", path.display());
         Failure::new(Exit::Invalid, message, "check the file's name and that you may read it")
     };
-    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
-        return Err(failed(format!("it has more than {limit} bytes")));
-    }
-    Ok(bytes)
+    files::read(path, limit).map_err(failed)
 }

@@ -1,13 +1,11 @@
 //! The images of a run: from the command line, and from a list with one a line.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use hallmark_policy::image::ImageReference;
 
-use crate::command::registry_access;
+use crate::command::{files, registry_access};
 use crate::error::{Exit, Failure};
 
 /// Most bytes of a list: 100,000 images with long names.
@@ -42,16 +40,11 @@ pub(in crate::command) fn read(path: &Path, name: &str) -> Result<String, Failur
         let hint = "give a text file with one image a line, or `-` for standard input";
         Failure::new(Exit::Usage, format!("cannot read {name}: {problem}"), hint)
     };
-    let source: Box<dyn Read> = match is_stdin(path) {
-        true => Box::new(std::io::stdin()),
-        false => Box::new(File::open(path).map_err(|error| failure(error.to_string()))?),
+    let bytes = match is_stdin(path) {
+        true => files::read_from(std::io::stdin(), MAX_LIST_BYTES),
+        false => files::read(path, MAX_LIST_BYTES),
     };
-    let mut text = String::new();
-    source.take(MAX_LIST_BYTES + 1).read_to_string(&mut text).map_err(|error| failure(error.to_string()))?;
-    match u64::try_from(text.len()) {
-        Ok(length) if length <= MAX_LIST_BYTES => Ok(text),
-        _ => Err(failure(format!("it is larger than {MAX_LIST_BYTES} bytes"))),
-    }
+    String::from_utf8(bytes.map_err(failure)?).map_err(|error| failure(format!("it is not UTF-8 text: {error}")))
 }
 
 fn is_stdin(path: &Path) -> bool {
