@@ -24,6 +24,7 @@ pub(crate) use artifact::{Repetitions, decode_artifact_within};
 pub(crate) use bundle::read_whole as read_whole_bundle;
 pub(crate) use dsse::pre_authentication_encoding;
 pub use statement::SIGNATURE_PREDICATE_TYPE;
+pub(crate) use statement::subject_digests;
 
 /// The format of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,4 +1,5 @@
-//! in-toto statements (in-toto attestation framework, Statement v1) of the one kind that is a plain signature.
+//! in-toto statements (in-toto attestation framework, Statement v1): those of the one kind that is a plain signature, and
+//! of all others what they are about.
 
 use std::collections::BTreeMap;
 
@@ -60,14 +61,8 @@ pub(super) fn encode(statement: &Statement) -> Vec<u8> {
 
 /// What a verified statement says.
 pub(super) fn claims(payload_type: &str, payload: &[u8]) -> Result<Claims, ClaimFault> {
-    if payload_type != PAYLOAD_TYPE {
-        return Err(ClaimFault::PayloadType { found: payload_type.to_owned() });
-    }
     let malformed = |problem: String| ClaimFault::Malformed { problem };
-    let document: Document = serde_json::from_slice(payload).map_err(|error| malformed(error.to_string()))?;
-    if document.statement_type != STATEMENT_TYPE && document.statement_type != STATEMENT_TYPE_V0_1 {
-        return Err(ClaimFault::PayloadType { found: document.statement_type });
-    }
+    let document = read(payload_type, payload)?;
     if document.predicate_type != SIGNATURE_PREDICATE_TYPE {
         return Err(ClaimFault::PredicateType { found: document.predicate_type });
     }
@@ -76,6 +71,25 @@ pub(super) fn claims(payload_type: &str, payload: &[u8]) -> Result<Claims, Claim
     }
     let expires = expiry(document.predicate.get(EXPIRES_FIELD))?;
     document.subject.into_iter().map(claimed).collect::<Result<_, _>>().map(|images| Claims { images, expires })
+}
+
+/// The digests of what a verified statement of any kind is about, by algorithm, subject by subject.
+pub(crate) fn subject_digests(payload_type: &str, payload: &[u8]) -> Result<Vec<BTreeMap<String, String>>, ClaimFault> {
+    let document = read(payload_type, payload)?;
+    Ok(document.subject.into_iter().map(|subject| subject.digest).collect())
+}
+
+/// A statement of any kind, of a version that is known.
+fn read(payload_type: &str, payload: &[u8]) -> Result<Document, ClaimFault> {
+    if payload_type != PAYLOAD_TYPE {
+        return Err(ClaimFault::PayloadType { found: payload_type.to_owned() });
+    }
+    let malformed = |error: serde_json::Error| ClaimFault::Malformed { problem: error.to_string() };
+    let document: Document = serde_json::from_slice(payload).map_err(malformed)?;
+    if document.statement_type != STATEMENT_TYPE && document.statement_type != STATEMENT_TYPE_V0_1 {
+        return Err(ClaimFault::PayloadType { found: document.statement_type });
+    }
+    Ok(document)
 }
 
 fn claimed(subject: Subject) -> Result<ClaimedImage, ClaimFault> {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 
 use super::body::{MakerBytes, Subject};
 use super::bundle::{Maker, Signed, UnverifiedBundle};
@@ -16,7 +15,7 @@ use super::trusted_root::{Log, TrustedRoot};
 use crate::image::Digest;
 use crate::limits;
 use crate::reason::Code;
-use crate::signature::pre_authentication_encoding;
+use crate::signature::{ClaimFault, pre_authentication_encoding, subject_digests};
 use crate::verify::{KeyId, PublicKey, verify_timestamp};
 
 /// How many must vouch. What is missing is never made up for by something else.
@@ -247,8 +246,8 @@ fn logged<'a>(
     Ok(vouchers)
 }
 
-/// What trusted timestamp authorities say, each as often as it says it: every time is held against the certificate. A timestamp of somebody who
-/// is not trusted here says nothing, and harms nothing.
+/// What trusted timestamp authorities say, each as often as it says it: every time is held against the certificate. A
+/// timestamp of somebody who is not trusted here says nothing, and harms nothing.
 fn timestamped(
     bundle: &UnverifiedBundle,
     root: &TrustedRoot,
@@ -349,35 +348,20 @@ fn verifies_digest(key: &PublicKey, digest: &Digest, signature: &[u8]) -> Option
     key.verifies_sha256(&hex::decode(digest.encoded()).ok()?, signature)
 }
 
-/// An in-toto statement, as far as it says what it is about (in-toto attestation framework, Statement v1).
-#[derive(Deserialize)]
-struct Statement {
-    #[serde(rename = "_type")]
-    statement_type: String,
-    subject: Vec<StatementSubject>,
-}
-
-#[derive(Deserialize)]
-struct StatementSubject {
-    #[serde(default)]
-    digest: BTreeMap<String, String>,
-}
-
 /// That a verified envelope is about the artifact.
 fn check_about(bundle: &UnverifiedBundle, artifact: Artifact<'_>) -> Result<(), Refusal> {
     let Signed::Envelope { payload_type, payload, .. } = &bundle.signed else { return Ok(()) };
-    if payload_type != "application/vnd.in-toto+json" {
-        return refuse(Code::PayloadTypeMismatch, "what was signed is not an in-toto statement");
-    }
-    let statement: Statement = match serde_json::from_slice(payload) {
-        Ok(statement) => statement,
-        Err(error) => return refuse(Code::Malformed, format!("the statement cannot be read: {error}")),
+    let subjects = match subject_digests(payload_type, payload) {
+        Ok(subjects) => subjects,
+        Err(ClaimFault::Malformed { problem }) => {
+            return refuse(Code::Malformed, format!("the statement cannot be read: {problem}"));
+        }
+        Err(ClaimFault::PayloadType { .. } | ClaimFault::PredicateType { .. }) => {
+            let why = "what was signed is not an in-toto statement of a version that is known";
+            return refuse(Code::PayloadTypeMismatch, why);
+        }
     };
-    let types = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
-    if !types.contains(&statement.statement_type.as_str()) {
-        return refuse(Code::PayloadTypeMismatch, "the statement is of a type that is not known");
-    }
-    if statement.subject.len() > limits::MAX_SUBJECTS {
+    if subjects.len() > limits::MAX_SUBJECTS {
         return refuse(Code::LimitExceeded, format!("the statement has more than {} subjects", limits::MAX_SUBJECTS));
     }
     let digests = match artifact {
@@ -386,11 +370,42 @@ fn check_about(bundle: &UnverifiedBundle, artifact: Artifact<'_>) -> Result<(), 
         }
         Artifact::Digest(digest) => vec![(digest.algorithm(), digest.encoded())],
     };
-    let names = |subject: &StatementSubject| {
-        digests.iter().any(|(algorithm, digest)| subject.digest.get(*algorithm) == Some(digest))
+    let names = |subject: &BTreeMap<String, String>| {
+        digests.iter().any(|(algorithm, digest)| subject.get(*algorithm) == Some(digest))
     };
-    if statement.subject.iter().any(names) {
+    if subjects.iter().any(names) {
         return Ok(());
     }
     refuse(Code::DigestMismatch, "the statement is about another artifact")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn must_not_read_a_statement_that_can_be_read_in_two_ways() {
+        let artifact = Digest::of(b"artifact");
+        let (ours, theirs) = (artifact.encoded(), Digest::of(b"another").encoded());
+        let about = |payload: String| {
+            let payload_type = "application/vnd.in-toto+json".to_owned();
+            let signed = Signed::Envelope { payload_type, payload: payload.into_bytes(), signature: Vec::new() };
+            let (entries, timestamps) = (Vec::new(), Vec::new());
+            let bundle = UnverifiedBundle { promise_is_enough: false, maker: Maker::Key, signed, entries, timestamps };
+            check_about(&bundle, Artifact::Digest(artifact)).map_err(|refusal| refusal.code)
+        };
+        let good = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{ours}"}}}}],"predicateType":"https://slsa.dev/provenance/v1","predicate":{{}}}}"#
+        );
+        assert_eq!(about(good.clone()), Ok(()));
+        assert_eq!(about(good.replace(&ours, &theirs)), Err(Code::DigestMismatch));
+        assert_eq!(about(good.replace("Statement/v1", "Statement/v9")), Err(Code::PayloadTypeMismatch));
+        for twice in [
+            good.replace(r#""sha256":"#, &format!(r#""sha256":"{theirs}","sha256":"#)),
+            good.replace(r#""digest":"#, r#""digest":{},"digest":"#),
+            good.replace(r#""subject":"#, r#""subject":[],"subject":"#),
+        ] {
+            assert_eq!(about(twice.clone()), Err(Code::Malformed), "{twice}");
+        }
+    }
 }
