@@ -8,12 +8,21 @@ use hallmark_policy::image::{Descriptor, Digest, Tag};
 use super::source::Source;
 use super::{CopyError, Document, Options};
 
-/// Most manifests of one image with all that is attached to it: 64 platforms with 64 attachments each.
-const MAX_MANIFESTS: usize = 4096;
-/// Most steps from the image to what is attached to it, indexes on the way included.
-const MAX_DEPTH: usize = 8;
-/// Most bytes of all these manifests, which are held while the image is copied.
-const MAX_MANIFEST_BYTES: usize = 256 * 1024 * 1024;
+/// How much of an image is copied at once.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Most manifests of one image with all that is attached to it.
+    manifests: usize,
+    /// Most steps from the image to what is attached to it, indexes on the way included.
+    depth: usize,
+    /// Most bytes of all these manifests, which are held while the image is copied.
+    bytes: usize,
+}
+
+impl Limits {
+    /// 64 platforms with 64 attachments each.
+    const STANDARD: Self = Self { manifests: 4096, depth: 8, bytes: 256 * 1024 * 1024 };
+}
 
 /// An image with everything that belongs to it.
 pub(crate) struct Tree {
@@ -57,6 +66,15 @@ impl Tree {
     /// Finds everything that belongs to an image. A place that cannot be asked is an error: what it might hold would be
     /// missing in the copy.
     pub(crate) async fn find(source: &Source<'_>, root: Document, options: &Options) -> Result<Self, CopyError> {
+        Self::find_within(Limits::STANDARD, source, root, options).await
+    }
+
+    async fn find_within(
+        limits: Limits,
+        source: &Source<'_>,
+        root: Document,
+        options: &Options,
+    ) -> Result<Self, CopyError> {
         let mut tree = Self {
             root: root.digest(),
             found: Vec::new(),
@@ -68,12 +86,12 @@ impl Tree {
             missing: BTreeSet::new(),
         };
         let mut level = vec![root];
-        for _ in 0..=MAX_DEPTH {
+        for _ in 0..=limits.depth {
             let mut wanted: Vec<Wanted> = Vec::new();
             let digests: Vec<Digest> = level.iter().map(Document::digest).collect();
             for document in level {
                 wanted.extend(document.children.iter().map(|child| Wanted::child(child, document.digest())));
-                tree.add(document)?;
+                tree.add(document, limits)?;
             }
             let looks = digests.into_iter().map(|digest| look_around(source, digest));
             let around: Vec<Around> = stream::iter(looks).buffered(options.jobs).try_collect().await?;
@@ -92,8 +110,8 @@ impl Tree {
             }
             let mut asked = BTreeSet::new();
             wanted.retain(|one| !tree.has(one.listed.digest, &level) && asked.insert(one.listed.digest));
-            if tree.found.len() + level.len() + wanted.len() > MAX_MANIFESTS {
-                return Err(tree.limit(format!("more than {MAX_MANIFESTS} manifests belong to it")));
+            if tree.found.len() + level.len() + wanted.len() > limits.manifests {
+                return Err(tree.limit(format!("more than {} manifests belong to it", limits.manifests)));
             }
             let fetches = wanted.into_iter().map(|one| fetch(source, one));
             let mut fetched = stream::iter(fetches).buffered(options.jobs);
@@ -112,14 +130,14 @@ impl Tree {
                 return Ok(tree);
             }
         }
-        Err(tree.limit(format!("what is attached is more than {MAX_DEPTH} steps deep")))
+        Err(tree.limit(format!("what is attached is more than {} steps deep", limits.depth)))
     }
 
     fn has(&self, digest: Digest, more: &[Document]) -> bool {
         self.documents.contains_key(&digest) || more.iter().any(|document| document.digest() == digest)
     }
 
-    fn add(&mut self, document: Document) -> Result<(), CopyError> {
+    fn add(&mut self, document: Document, limits: Limits) -> Result<(), CopyError> {
         let digest = document.digest();
         for blob in &document.blobs {
             let known = *self.blobs.entry(blob.digest).or_insert(blob.size);
@@ -132,8 +150,8 @@ impl Tree {
         self.found.push(digest);
         self.documents.insert(digest, document);
         let bytes: usize = self.documents.values().map(|document| document.content.bytes().len()).sum();
-        if bytes > MAX_MANIFEST_BYTES {
-            return Err(self.limit(format!("its manifests have more than {MAX_MANIFEST_BYTES} bytes")));
+        if bytes > limits.bytes {
+            return Err(self.limit(format!("its manifests have more than {} bytes", limits.bytes)));
         }
         Ok(())
     }
@@ -223,4 +241,92 @@ async fn look_around(source: &Source<'_>, of: Digest) -> Result<Around, CopyErro
         futures_util::future::try_join4(source.referrers(of), tagged(signatures), tagged(attestations), tagged(bill))
             .await?;
     Ok(Around { of, referrers, beside: [one, two, three].into_iter().flatten().collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use hallmark_policy::Timestamp;
+    use hallmark_policy::image::{Index, Manifest, media_type};
+
+    use super::super::Origin;
+    use super::*;
+    use crate::layout::Layout;
+    use crate::{Configuration, Registry};
+
+    fn write(folder: &Path, media_type: &str, bytes: &[u8]) -> Descriptor {
+        let descriptor = Descriptor::of(media_type, bytes);
+        std::fs::write(folder.join("blobs/sha256").join(descriptor.digest.encoded()), bytes).unwrap();
+        descriptor
+    }
+
+    /// A layout of one image: so many manifests in an index, so many more indexes around that; and its bytes.
+    fn layout(manifests: usize, indexes: usize) -> (tempfile::TempDir, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+        std::fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let mut bytes = 0;
+        let mut put = |media_type: &str, document: &[u8]| {
+            bytes += document.len();
+            write(folder.path(), media_type, document)
+        };
+        let children = (0..manifests).map(|number| {
+            let config = Descriptor::of(media_type::OCI_CONFIG, number.to_string().as_bytes());
+            put(media_type::OCI_MANIFEST, &Manifest::new(config, Vec::new()).encode())
+        });
+        let mut entries: Vec<Descriptor> = children.collect();
+        for _ in 0..=indexes {
+            entries = vec![put(media_type::OCI_INDEX, &Index::new(entries).encode())];
+        }
+        std::fs::write(folder.path().join("index.json"), Index::new(entries).encode()).unwrap();
+        (folder, bytes)
+    }
+
+    async fn find(folder: &Path, limits: Limits) -> Result<usize, CopyError> {
+        let registry = Registry::new(Configuration::default(), Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
+        let origin = Origin::Layout(Arc::new(Layout::open(folder).await.unwrap()), None);
+        let (source, root) = Source::open(&registry.shared, &origin).await.unwrap();
+        let options = Options { jobs: 4, dry_run: true, allow_missing: false, progress: Arc::default() };
+        Ok(Tree::find_within(limits, &source, root, &options).await?.found.len())
+    }
+
+    async fn check(folder: &Path, limits: Limits, found: Option<usize>) {
+        match (find(folder, limits).await, found) {
+            (Ok(manifests), Some(expected)) => assert_eq!(manifests, expected),
+            (Err(CopyError::Limit { .. }), None) => {}
+            (other, expected) => panic!("{other:?} is not {expected:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn must_not_copy_more_manifests_or_deeper_or_larger_ones_than_the_bounds_allow() {
+        const LARGE: Limits = Limits { manifests: 1000, depth: 1000, bytes: 1_000_000 };
+        // The index and its manifests.
+        let (folder, bytes) = layout(9, 0);
+        for (manifests, found) in [(9, None), (10, Some(10)), (11, Some(10))] {
+            check(folder.path(), Limits { manifests, ..LARGE }, found).await;
+        }
+        for (bytes, found) in [(bytes - 1, None), (bytes, Some(10)), (bytes + 1, Some(10))] {
+            check(folder.path(), Limits { bytes, ..LARGE }, found).await;
+        }
+        // An image within four indexes is four steps from the outermost.
+        let (folder, _) = layout(1, 3);
+        for (depth, found) in [(3, None), (4, Some(5)), (5, Some(5))] {
+            check(folder.path(), Limits { depth, ..LARGE }, found).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_bounds_of_a_copy_are_what_they_are_said_to_be() {
+        let Limits { manifests, depth, bytes } = Limits::STANDARD;
+        assert_eq!((manifests, depth, bytes), (64 * 64, 8, 256 << 20));
+        for (indexes, found) in [(depth - 1, Some(depth + 1)), (depth, None)] {
+            check(layout(1, indexes).0.path(), Limits::STANDARD, found).await;
+        }
+        for (children, found) in [(manifests - 1, Some(manifests)), (manifests, None)] {
+            check(layout(children, 0).0.path(), Limits::STANDARD, found).await;
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::Response;
 use hallmark_policy::evidence::{Evidence, Observation, Place};
 use hallmark_policy::image::{Descriptor, Digest, ImageReference, Index, Manifest, PinnedImage, media_type};
@@ -325,50 +325,88 @@ async fn must_not_leave_out_what_is_missing_without_being_told_to() {
 
 #[tokio::test]
 async fn must_not_believe_a_target_that_says_it_has_what_it_has_not() {
-    let target = Scripted::with(
-        |request| {
-            let is_blob = request.method() == Method::PUT && request.uri().path().contains("/blobs/");
-            is_blob.then(|| Response::builder().status(StatusCode::CREATED).body(Body::empty()).unwrap())
-        },
-        |_, response| response,
-    )
-    .await;
     let (from, registry) = (Scripted::plain().await, client());
     let source = from.reference("app:1");
-    push_large(&registry, &source).await;
-    let error = copy(&registry, &source, &target.reference("app:1")).await.unwrap_err();
-    let is_told = match &error {
-        CopyError::Push(PushError::Missing { what: "blob", .. }) => true,
-        // It may hang up before it has read what it says that it stored.
-        CopyError::Push(PushError::Unknown(_)) => true,
-        _ => false,
-    };
-    assert!(is_told, "{error}");
-    let wanted = Destination::Registry {
-        repository: source.repository().clone(),
-        tag: None,
-        digest: Some(Digest::of(b"another image")),
-    };
-    let error = registry.copy(&Origin::Registry(source), &wanted, &options()).await.unwrap_err();
-    assert!(matches!(error, CopyError::DigestWanted { .. }), "{error}");
+    let (pinned, _) = push_large(&registry, &source).await;
+    for forgets in [true, false] {
+        let target = Scripted::with(
+            move |request| {
+                let is_look = request.method() == Method::HEAD && request.uri().path().contains("/blobs/");
+                (is_look && forgets).then(|| text(404, ""))
+            },
+            // It takes every blob, and does not say which one it was.
+            |line, mut response| {
+                if line.starts_with("PUT ") && line.contains("/blobs/") {
+                    response.headers_mut().remove("docker-content-digest");
+                }
+                response
+            },
+        )
+        .await;
+        let to = target.reference("app:1");
+        match copy(&registry, &source, &to).await {
+            Err(CopyError::Push(PushError::Missing { what: "blob", .. })) if forgets => {
+                assert_eq!(registry.resolve(&to).await, Observation::Absent);
+            }
+            // Its twin: one that has it is believed when it was looked at.
+            Ok(copied) if !forgets => assert_eq!(copied.digest, pinned.digest),
+            other => panic!("{forgets}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn must_not_copy_an_image_that_is_not_the_one_that_was_wanted() {
+    let (from, target, registry) = (Scripted::plain().await, Scripted::plain().await, client());
+    let source = from.reference("app:1");
+    let (pinned, _) = push_large(&registry, &source).await;
+    let repository = target.reference("app:1").repository().clone();
+    for (wanted, is_it) in [(Digest::of(b"another image"), false), (pinned.digest, true)] {
+        let to = Destination::Registry { repository: repository.clone(), tag: None, digest: Some(wanted) };
+        match registry.copy(&Origin::Registry(source.clone()), &to, &options()).await {
+            Err(CopyError::DigestWanted { found, .. }) if !is_it => {
+                assert_eq!((found, target.take_log().len()), (pinned.digest, 0));
+            }
+            Ok(copied) if is_it => assert_eq!(copied.digest, wanted),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
 async fn layers_from_elsewhere_are_left_there_and_told_of() {
-    let (from, target, registry) = (Scripted::plain().await, Scripted::plain().await, client());
+    let (from, registry) = (Scripted::plain().await, client());
     let source = from.reference("app:1");
     registry.push_blob(source.repository(), b"{}").await.unwrap();
     let foreign = Descriptor::of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", b"windows");
     let config = Descriptor::of(media_type::OCI_CONFIG, b"{}");
     let manifest = Manifest::new(config, vec![foreign.clone()]).encode();
-    // Registries take such a manifest without the layer; this one is told to.
+    // Registries take such a manifest without the layer. Even where it is there, it is not for us to send it on.
     registry.push_blob(source.repository(), b"windows").await.unwrap();
-    registry.push_manifest(&source, media_type::OCI_MANIFEST, &manifest).await.unwrap();
-    from.take_log();
-    let _ = copy(&registry, &source, &target.reference("app:1")).await;
-    let fetched = format!("/blobs/{}", foreign.digest);
-    assert!(!from.take_log().iter().any(|line| line.ends_with(&fetched)));
-    assert!(!target.take_log().iter().any(|line| line.ends_with(&fetched)));
+    let pushed = registry.push_manifest(&source, media_type::OCI_MANIFEST, &manifest).await.unwrap();
+    let layer = format!("/blobs/{}", foreign.digest);
+    for wants_it in [false, true] {
+        let target = Scripted::with(
+            move |request| {
+                let is_manifest = request.method() == Method::PUT && request.uri().path().contains("/manifests/");
+                (wants_it && is_manifest).then(|| text(404, r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#))
+            },
+            |_, response| response,
+        )
+        .await;
+        from.take_log();
+        match copy(&registry, &source, &target.reference("app:1")).await {
+            Ok(copied) if !wants_it => {
+                assert_eq!((copied.digest, copied.foreign), (pushed.digest, vec![foreign.clone()]));
+                assert_eq!((copied.blobs.copied, copied.manifests.copied, copied.missing.len()), (1, 1, 0));
+            }
+            Err(CopyError::Push(PushError::Refused { what: "manifest", status: 404, .. })) if wants_it => {}
+            other => panic!("{wants_it}: {other:?}"),
+        }
+        for asked in [from.take_log(), target.take_log()] {
+            assert!(!asked.iter().any(|line| line.contains(&layer)), "{asked:?}");
+        }
+    }
 }
 
 async fn copy_to_layout(registry: &Registry, image: &ImageReference, folder: &Path, name: &str) -> Copied {
