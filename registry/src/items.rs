@@ -125,7 +125,8 @@ impl Shared {
                 Err(problem @ Problem::CutOff) => Retrieval::Unknown(problem.cause(repository.host())),
             },
             Answer::Absent => {
-                let problem = format!("it lists `{digest}`, and does not have it");
+                // It or one of its mirrors listed it, and none of them has it.
+                let problem = format!("`{digest}` is listed, and is not there");
                 Retrieval::Unknown(contradiction(repository.host(), &problem))
             }
             Answer::TooLarge { limit } if limit >= kind.limit() => {

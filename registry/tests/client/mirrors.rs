@@ -219,6 +219,41 @@ async fn must_not_let_a_mirror_crowd_out_what_the_original_lists() {
     assert!(matches!(evidence.items.get(&manifest), Some(Retrieval::Content(_))), "the original's comes first");
 }
 
+/// Whether it is a signature nobody can say, so that it makes an image neither signed nor unsigned.
+#[tokio::test]
+async fn must_not_take_what_a_mirror_lists_and_nobody_has_for_a_signature_or_for_none() {
+    const LISTED: usize = 3;
+    let original = Scripted::plain().await;
+    let made_up = |request: &axum::extract::Request| {
+        request.uri().path().contains("/referrers/").then(|| {
+            let entries = (0..LISTED).map(|n| Descriptor::of(media_type::OCI_MANIFEST, format!("{n}").as_bytes()));
+            Response::builder()
+                .header("content-type", media_type::OCI_INDEX)
+                .body(Index::new(entries.collect()).encode().into())
+                .unwrap()
+        })
+    };
+    let copy = Scripted::with(made_up, |_, response| response).await;
+    let image = copied(&original, &copy).await;
+    let registry = mirrored(&original.host, &[(&copy.host, Serves::Digests)]);
+    for is_signed in [false, true] {
+        if is_signed {
+            attach_foreign_bundle(&client(), &image, BUNDLE).await;
+        }
+        original.take_log();
+        let evidence = gather(&registry, &image.clone().into()).await;
+        assert_eq!((has(&evidence, BUNDLE), evidence.is_complete()), (is_signed, false), "{evidence:?}");
+        let causes: Vec<_> = evidence.causes().collect();
+        assert!(causes.iter().all(|cause| cause.code() == Code::RegistryInconsistent), "{causes:?}");
+        assert_eq!(causes.len(), LISTED);
+        // The original is asked once for each of them, and for nothing else that it does not list.
+        let asked = original.take_log().iter().filter(|line| line.contains("/manifests/sha256:")).count();
+        assert_eq!(asked, LISTED + usize::from(is_signed));
+    }
+    // Its twin: without that mirror, the same image is known.
+    assert!(gather(&client(), &image.into()).await.is_complete());
+}
+
 #[tokio::test]
 async fn must_not_resolve_a_tag_at_a_mirror_that_is_not_to_be_believed() {
     let (original, copy) = (Scripted::plain().await, Scripted::plain().await);
