@@ -39,13 +39,19 @@ pub enum CopyError {
         /// Which bound is met.
         problem: String,
     },
-    /// The source names something that it does not have.
+    /// The source names a manifest that it does not have.
     #[error("the source names `{digest}` ({by}) and does not have it")]
     Missing {
-        /// What is missing.
+        /// The manifest.
         digest: Digest,
         /// What names it.
         by: String,
+    },
+    /// The source has a manifest, and not a blob of it.
+    #[error("the source names the blob `{digest}` and does not have it")]
+    MissingBlob {
+        /// The blob.
+        digest: Digest,
     },
     /// The target did not take something.
     #[error("{0}")]
@@ -77,7 +83,7 @@ impl CopyError {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Absent { .. } => Some(Code::ImageNotFound),
-            Self::Missing { .. } | Self::Untrue { .. } => Some(Code::RegistryInconsistent),
+            Self::Missing { .. } | Self::MissingBlob { .. } | Self::Untrue { .. } => Some(Code::RegistryInconsistent),
             Self::Unknown(cause) | Self::Push(PushError::Unknown(cause)) | Self::Attach(AttachError::Read(cause)) => {
                 Some(cause.code())
             }
@@ -98,6 +104,9 @@ impl CopyError {
             Self::Limit { .. } => "copy its images one by one, by their digests",
             Self::Missing { .. } => {
                 "mend the source (`hallmark repair` drops entries of what is gone), or copy the rest with `--allow-missing`"
+            }
+            Self::MissingBlob { .. } => {
+                "push it to the source again, from where it is whole, or remove what names it there"
             }
             Self::Push(error) => error.hint(),
             Self::Unknown(cause) => cause.code().hint(),

@@ -273,7 +273,7 @@ pub(crate) async fn open(
     size: u64,
     progress: &Arc<Progress>,
 ) -> Result<Checked, CopyError> {
-    let missing = || CopyError::Missing { digest, by: "as a blob of the image".to_owned() };
+    let missing = || CopyError::MissingBlob { digest };
     let bytes = source.blob(digest, size).await?.ok_or_else(missing)?;
     Ok(Checked::new(bytes, digest, size, Arc::clone(progress)))
 }

@@ -324,6 +324,25 @@ async fn must_not_leave_out_what_is_missing_without_being_told_to() {
 }
 
 #[tokio::test]
+async fn must_not_leave_out_a_missing_blob_even_when_told_to_leave_out_what_is_missing() {
+    let from = Scripted::with(
+        |request| {
+            let is_gone = request.method() == Method::GET && request.uri().path().contains("/blobs/sha256:");
+            is_gone.then(|| text(404, r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#))
+        },
+        |_, response| response,
+    )
+    .await;
+    let (target, registry) = (Scripted::plain().await, client());
+    let image = from.push_image(&registry, "app").await;
+    let to = target.reference("app:v1");
+    let options = CopyOptions { allow_missing: true, ..options() };
+    let error = registry.copy(&Origin::Registry(image.into()), &self::to(&to), &options).await.unwrap_err();
+    assert!(matches!(error, CopyError::MissingBlob { .. }), "{error}");
+    assert_eq!(registry.resolve(&to).await, Observation::Absent);
+}
+
+#[tokio::test]
 async fn must_not_believe_a_target_that_says_it_has_what_it_has_not() {
     let (from, registry) = (Scripted::plain().await, client());
     let source = from.reference("app:1");

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// Look at both ends, and write nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Leave out what the source names and does not have (and say so), instead of giving up
+    /// Leave out manifests that the source names and does not have (and say so), instead of giving up
     #[arg(long)]
     allow_missing: bool,
 }
@@ -200,7 +200,7 @@ impl Drop for Bar {
 /// Warns of what was left out with the user's leave.
 pub(super) fn warn_of_missing(missing: usize, output: Output) {
     if missing > 0 {
-        output.warning(&format!("{missing} manifests or blobs that the source names are not there, and were left out"));
+        output.warning(&format!("{missing} manifests that the source names are not there, and were left out"));
     }
 }
 
