@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use super::limits::{LINGER, MAX_ANSWER_BYTES, MAX_COMPLAINT_BYTES, MAX_STDERR_BYTES};
 use crate::quote::quote;
 
-/// What the programs inherit of our environment is all but this: passphrases of signing keys are for nobody else.
-const PASSPHRASES: [&str; 2] = ["COSIGN_PASSWORD", "HALLMARK_PASSWORD"];
+/// What the programs inherit of our environment is all but this: passphrases and PINs of signing keys are for nobody else.
+const PASSPHRASES: [&str; 4] = ["COSIGN_PASSWORD", "COSIGN_PKCS11_PIN", "HALLMARK_PASSWORD", "HALLMARK_PKCS11_PIN"];
 /// How often a program is started again that somebody is just writing.
 const MAX_STARTS: u32 = 5;
 
