@@ -1,5 +1,6 @@
 //! `hallmark load`: what `hallmark save` wrote, into a registry.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -75,6 +76,7 @@ async fn load(
     // Every name is read before anything is pushed.
     let planned = images.into_iter().map(|image| Ok((target.of(&image)?, image)));
     let planned: Vec<(Destination, LayoutImage)> = planned.collect::<Result<_, Failure>>()?;
+    refuse_collisions(&planned)?;
     let layout = Arc::new(layout);
     let mut loaded = Vec::new();
     for (destination, image) in planned {
@@ -89,6 +91,26 @@ async fn load(
         });
     }
     Ok(loaded)
+}
+
+/// No image of the file takes the name of another one away.
+fn refuse_collisions(planned: &[(Destination, LayoutImage)]) -> Result<(), Failure> {
+    let mut names: BTreeMap<String, &LayoutImage> = BTreeMap::new();
+    for (destination, image) in planned {
+        let Destination::Registry { repository, tag: Some(tag), .. } = destination else { continue };
+        let target = format!("{repository}:{tag}");
+        let Some(first) = names.get(&target) else {
+            names.insert(target, image);
+            continue;
+        };
+        if first.descriptor.digest != image.descriptor.digest {
+            let name = |image: &LayoutImage| image.name.clone().unwrap_or_default();
+            let message = format!("`{}` and `{}` would both become `{target}`", name(first), name(image));
+            let hint = "load them to a path that ends in `/`, or one by one with `hallmark copy oci:FILE:NAME IMAGE`";
+            return Err(Failure::new(Exit::Usage, message, hint));
+        }
+    }
+    Ok(())
 }
 
 /// Where the images go.
@@ -144,6 +166,26 @@ mod tests {
     use hallmark_policy::image::{Descriptor, media_type};
 
     use super::*;
+
+    #[test]
+    fn must_not_give_one_name_to_two_images() {
+        let image = |name: &str, content: &[u8]| LayoutImage {
+            name: Some(name.to_owned()),
+            descriptor: Descriptor::of(media_type::OCI_MANIFEST, content),
+        };
+        let refused = |target: &str, images: [LayoutImage; 2]| {
+            let target = Target::parse(target).unwrap();
+            let planned: Vec<_> = images.into_iter().map(|image| (target.of(&image).unwrap(), image)).collect();
+            refuse_collisions(&planned).is_err()
+        };
+        let (app, web) = (|| image("r.example/app:1", b"app"), || image("r.example/web:1", b"web"));
+        assert!(refused("m.example/x", [app(), web()]));
+        assert!(!refused("m.example/", [app(), web()]));
+        assert!(!refused("m.example/x", [app(), image("r.example/web:2", b"web")]));
+        assert!(refused("m.example/", [app(), image("other.example/app:1", b"other")]));
+        // The same image under two names.
+        assert!(!refused("m.example/x", [app(), image("r.example/web:1", b"app")]));
+    }
 
     #[test]
     fn a_target_is_a_prefix_or_a_repository() {
