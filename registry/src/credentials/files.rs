@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,7 +75,15 @@ impl Watched {
     pub(super) fn open(places: Vec<Place>) -> Result<Self, CredentialError> {
         let mut read = BTreeMap::new();
         for (index, place) in places.iter().enumerate() {
-            for path in list(place)? {
+            let paths = match list(place) {
+                // Nobody has named it, and this user may not be meant to see it: somebody else's home.
+                Err(error) if !place.is_named && !place.path.is_dir() => {
+                    tracing::warn!(%error, hint = error.hint(), "a usual place of credentials is left out");
+                    Vec::new()
+                }
+                listed => listed?,
+            };
+            for path in paths {
                 let file = read_file(&path)?.map(|(stamp, config)| ReadFile { stamp, place: index, config });
                 read.extend(file.map(|file| (path, file)));
             }
@@ -166,7 +174,10 @@ fn in_order(read: &BTreeMap<PathBuf, ReadFile>) -> Vec<Arc<DockerConfig>> {
 fn list(place: &Place) -> Result<Vec<PathBuf>, CredentialError> {
     let path = &place.path;
     match fs::metadata(path) {
-        Err(_) if !place.is_named => Ok(Vec::new()),
+        // Only what is gone is gone: what cannot be looked at stays as it was.
+        Err(error) if !place.is_named && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
         Err(error) => Err(CredentialError::Unreadable { path: path.clone(), problem: error.to_string() }),
         Ok(metadata) if metadata.is_dir() => {
             let mut found = Vec::new();
@@ -206,7 +217,7 @@ fn read_file(path: &Path) -> Result<Option<(Stamp, Arc<DockerConfig>)>, Credenti
     let unreadable = |problem: String| CredentialError::Unreadable { path: path.to_owned(), problem };
     let system = |error: std::io::Error| unreadable(error.to_string());
     let file = match fs::File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(system)?,
     };
     let stamp = Stamp::of(&file.metadata().map_err(system)?);
@@ -307,6 +318,28 @@ mod tests {
             watched.read_again();
             assert!(knows(watched, "s.example") && !knows(watched, "r.example"));
         }
+    }
+
+    #[test]
+    fn must_not_forget_what_a_usual_file_said_because_its_folder_cannot_be_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, away) = (folder.path().join("home"), folder.path().join("away"));
+        fs::create_dir(&home).unwrap();
+        let path = home.join("config.json");
+        fs::write(&path, file("r.example")).unwrap();
+        let watched = open(&path, false);
+        fs::rename(&home, &away).unwrap();
+        std::os::unix::fs::symlink(&home, &home).unwrap();
+        watched.read_again();
+        assert!(knows(&watched, "r.example"));
+        // Whoever begins now knows nothing, and begins.
+        assert!(!knows(&open(&path, false), "r.example"));
+        fs::remove_file(&home).unwrap();
+        watched.read_again();
+        assert!(!knows(&watched, "r.example"), "a folder that is gone is gone");
+        fs::rename(&away, &home).unwrap();
+        watched.read_again();
+        assert!(knows(&watched, "r.example"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 use url::Url;
 
-use super::import::{Routing, RoutingError, list, read_bytes, read_text};
+use super::import::{Routing, RoutingError, is_folder, is_there, list, read_bytes, read_text};
 use super::{Location, Mirror, Route, Serves};
 use crate::client_certificate::ClientCertificate;
 use crate::configuration::{HostConfiguration, normal_host};
@@ -57,7 +57,7 @@ pub(super) fn read(path: &Path) -> Result<Routing, RoutingError> {
     let mut routing = Routing::default();
     for folder in list(path, MAX_ENTRIES)? {
         let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
-        if !folder.is_dir() || name.starts_with('.') {
+        if name.starts_with('.') || !is_folder(&folder)? {
             continue;
         }
         let fail = |problem: &str| RoutingError::Content { path: folder.clone(), problem: problem.to_owned() };
@@ -66,7 +66,7 @@ pub(super) fn read(path: &Path) -> Result<Routing, RoutingError> {
             name => Some(registry_of(name).ok_or_else(|| fail("is not named like a registry's host"))?),
         };
         let file = folder.join("hosts.toml");
-        if file.exists() {
+        if is_there(&file)? {
             add_document(&mut routing, registry.as_deref(), &folder, &file)?;
         } else if let Some(registry) = registry {
             add_certificates(&mut routing, &registry, &folder)?;
@@ -401,6 +401,19 @@ mod tests {
             assert!(!error.hint().is_empty());
         }
         assert!(parse("no host", "").is_err());
+    }
+
+    #[test]
+    fn must_not_overlook_a_file_or_folder_that_cannot_be_looked_at() {
+        let root = folder("r.example", &[]);
+        let file = root.path().join("r.example/hosts.toml");
+        std::os::unix::fs::symlink("nowhere", &file).unwrap();
+        assert!(matches!(read(root.path()), Err(RoutingError::Unreadable { .. })));
+        fs::remove_file(&file).unwrap();
+        // Its twin: no file is no setting.
+        assert_eq!(read(root.path()), Ok(Routing::default()));
+        std::os::unix::fs::symlink("s.example", root.path().join("s.example")).unwrap();
+        assert!(matches!(read(root.path()), Err(RoutingError::Unreadable { .. })));
     }
 
     #[test]

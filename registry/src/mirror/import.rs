@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::{Route, hosts_toml, registries_conf};
@@ -117,6 +117,23 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, RoutingError> {
         Ok(length) if length <= MAX_FILE_BYTES => Ok(bytes),
         _ => Err(unreadable(format!("it is larger than {MAX_FILE_BYTES} bytes"))),
     }
+}
+
+/// Whether there is something of this name, also a link that leads nowhere. What cannot be looked at is not overlooked:
+/// it could block a name.
+pub(super) fn is_there(path: &Path) -> Result<bool, RoutingError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(RoutingError::Unreadable { path: path.to_owned(), problem: error.to_string() }),
+    }
+}
+
+/// Whether this leads to a folder.
+pub(super) fn is_folder(path: &Path) -> Result<bool, RoutingError> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|error| RoutingError::Unreadable { path: path.to_owned(), problem: error.to_string() })?;
+    Ok(metadata.is_dir())
 }
 
 /// The names in a folder in alphabetical order, at most so many.

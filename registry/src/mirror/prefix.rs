@@ -68,12 +68,12 @@ impl Prefix {
         }
     }
 
-    /// Larger for the one that decides.
-    pub(crate) fn specificity(&self) -> (u8, usize) {
+    /// Larger for the one that decides: of two names for one repository the longer path, and then the one with a port.
+    pub(crate) fn specificity(&self) -> (u8, usize, usize) {
         match self {
-            Self::Everything => (0, 0),
-            Self::Below(domain) => (1, domain.len()),
-            Self::Name { host, path } => (2, host.len() + path.len()),
+            Self::Everything => (0, 0, 0),
+            Self::Below(domain) => (1, domain.len(), 0),
+            Self::Name { host, path } => (2, path.len(), host.len()),
         }
     }
 }

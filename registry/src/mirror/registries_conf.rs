@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::import::{Routing, RoutingError, list, read_text};
+use super::import::{Routing, RoutingError, is_there, list, read_text};
 use super::prefix::{Prefix, Target};
 use super::{Location, Mirror, Route, Serves};
 
@@ -64,7 +64,7 @@ enum PullFromMirror {
 pub(super) fn read(path: &Path) -> Result<Routing, RoutingError> {
     let mut files = vec![path.to_owned()];
     let folder = PathBuf::from(format!("{}.d", path.display()));
-    if folder.is_dir() {
+    if is_there(&folder)? {
         let beside = list(&folder, MAX_FILES)?;
         files.extend(beside.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "conf")));
     }
@@ -209,6 +209,19 @@ mod tests {
         assert_eq!(insecure[0].0, "example-mirror-1.local");
         assert!(routing.notes.iter().any(|note| note.contains("example-mirror-1.local")), "{:?}", routing.notes);
         assert!(routing.notes.iter().any(|note| note.contains("Docker Hub")), "{:?}", routing.notes);
+    }
+
+    #[test]
+    fn must_not_overlook_a_folder_that_cannot_be_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registries.conf");
+        fs::write(&path, "").unwrap();
+        let beside = folder.path().join("registries.conf.d");
+        std::os::unix::fs::symlink("nowhere", &beside).unwrap();
+        assert!(matches!(read(&path), Err(RoutingError::Unreadable { .. })));
+        // Its twin: no folder is no setting.
+        fs::remove_file(&beside).unwrap();
+        assert_eq!(read(&path), Ok(Routing::default()));
     }
 
     #[test]

@@ -371,6 +371,21 @@ async fn must_not_ask_anything_about_a_name_that_is_blocked() {
     assert_eq!(copy.take_log(), Vec::<String>::new());
 }
 
+/// A block of a path is for every port of the host; only what says more than it lifts it.
+#[tokio::test]
+async fn must_not_lift_a_block_of_a_path_by_a_route_for_a_port() {
+    let server = Scripted::plain().await;
+    server.push_image(&client(), "team/app").await;
+    let (host, _) = server.host.split_once(':').unwrap();
+    for (prefix, is_blocked) in [("", true), ("/t", true), ("/team", false), ("/team/app", false)] {
+        let block = Route { is_blocked: true, ..route(&format!("{host}/team"), Vec::new()) };
+        let registry = routed(vec![block, route(&format!("{}{prefix}", server.host), Vec::new())]);
+        let found = registry.resolve(&server.reference("team/app:v1")).await;
+        let expected = is_blocked.then_some(Code::RegistryBlocked);
+        assert_eq!(found.cause().map(|cause| cause.code()), expected, "{prefix}: {found:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_has_another_location_is_read_there_and_written_nowhere() {
     let (original, copy) = (Scripted::plain().await, Scripted::plain().await);
