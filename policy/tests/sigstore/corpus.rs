@@ -19,6 +19,10 @@ fn every_real_bundle_has_its_expected_outcome() {
         let outcome = case.verify();
         assert_eq!(outcome.is_ok(), case.expect == "pass", "{}: {outcome:?}", case.id);
         *outcomes.entry(case.expect.clone()).or_insert(0) += 1;
+        // All of those that fail were made to fail by their signature, and by nothing else.
+        if let Err(why) = &outcome {
+            assert!(why.starts_with("signature-invalid: "), "{}: {why}", case.id);
+        }
         if let Ok(verified) = outcome {
             assert!(!verified.logs().is_empty(), "{}", case.id);
             match verified.signer() {
