@@ -1,5 +1,6 @@
 //! Everything that belongs to an image: what it consists of, and what is attached to any part of it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -17,11 +18,13 @@ struct Limits {
     depth: usize,
     /// Most bytes of all these manifests, which are held while the image is copied.
     bytes: usize,
+    /// Most bytes that all its blobs are said to have.
+    blob_bytes: u64,
 }
 
 impl Limits {
-    /// 64 platforms with 64 attachments each.
-    const STANDARD: Self = Self { manifests: 4096, depth: 8, bytes: 256 * 1024 * 1024 };
+    /// 64 platforms with 64 attachments each; and a pebibyte, beyond which sizes are made up and sums of them overflow.
+    const STANDARD: Self = Self { manifests: 4096, depth: 8, bytes: 256 * 1024 * 1024, blob_bytes: 1 << 50 };
 }
 
 /// An image with everything that belongs to it.
@@ -30,8 +33,12 @@ pub(crate) struct Tree {
     /// Manifests in the order in which they were found, which is the same each time.
     pub(crate) found: Vec<Digest>,
     pub(crate) documents: BTreeMap<Digest, Document>,
+    /// Bytes of manifests.
+    held_bytes: usize,
     /// Blobs with their sizes.
     pub(crate) blobs: BTreeMap<Digest, u64>,
+    /// What they have together.
+    blob_bytes: u64,
     /// Layers that are got from elsewhere, and are not copied.
     pub(crate) foreign: BTreeMap<Digest, Descriptor>,
     /// What lists of referrers name.
@@ -79,45 +86,54 @@ impl Tree {
             root: root.digest(),
             found: Vec::new(),
             documents: BTreeMap::new(),
+            held_bytes: 0,
             blobs: BTreeMap::new(),
+            blob_bytes: 0,
             foreign: BTreeMap::new(),
             referrers: Vec::new(),
             beside: Vec::new(),
             missing: BTreeSet::new(),
         };
+        tree.hold(&root, limits)?;
         let mut level = vec![root];
         for _ in 0..=limits.depth {
-            let mut wanted: Vec<Wanted> = Vec::new();
+            let mut wanted = WantedOnce::default();
             let digests: Vec<Digest> = level.iter().map(Document::digest).collect();
             for document in level {
-                wanted.extend(document.children.iter().map(|child| Wanted::child(child, document.digest())));
+                for child in &document.children {
+                    wanted.add(child.digest, || Wanted::child(child, document.digest()));
+                }
                 tree.add(document, limits)?;
+                tree.check_count(wanted.seen.len(), limits)?;
             }
-            let looks = digests.into_iter().map(|digest| look_around(source, digest));
-            let around: Vec<Around> = stream::iter(looks).buffered(options.jobs).try_collect().await?;
             level = Vec::new();
-            for one in around {
+            let looks = digests.into_iter().map(|digest| look_around(source, digest));
+            let mut around = stream::iter(looks).buffered(options.jobs);
+            while let Some(one) = around.try_next().await? {
                 for (tag, document) in one.beside {
                     tree.beside.push(Beside { subject: one.of, tag, manifest: document.digest() });
                     if !tree.has(document.digest(), &level) {
+                        tree.hold(&document, limits)?;
                         level.push(document);
                     }
                 }
                 for manifest in one.referrers {
                     tree.referrers.push(Referrer { subject: one.of, manifest });
-                    wanted.push(Wanted::referrer(manifest, one.of));
+                    wanted.add(manifest, || Wanted::referrer(manifest, one.of));
                 }
+                tree.check_count(wanted.seen.len().max(tree.referrers.len()), limits)?;
             }
-            let mut asked = BTreeSet::new();
-            wanted.retain(|one| !tree.has(one.listed.digest, &level) && asked.insert(one.listed.digest));
-            if tree.found.len() + level.len() + wanted.len() > limits.manifests {
-                return Err(tree.limit(format!("more than {} manifests belong to it", limits.manifests)));
-            }
+            let mut wanted = wanted.list;
+            wanted.retain(|one| !tree.has(one.listed.digest, &level));
+            tree.check_count(tree.found.len() + level.len() + wanted.len(), limits)?;
             let fetches = wanted.into_iter().map(|one| fetch(source, one));
             let mut fetched = stream::iter(fetches).buffered(options.jobs);
             while let Some(result) = fetched.next().await {
                 match result {
-                    Ok(document) => level.push(document),
+                    Ok(document) => {
+                        tree.hold(&document, limits)?;
+                        level.push(document);
+                    }
                     Err(CopyError::Missing { digest, .. }) if options.allow_missing => {
                         tree.missing.insert(digest);
                     }
@@ -140,20 +156,41 @@ impl Tree {
     fn add(&mut self, document: Document, limits: Limits) -> Result<(), CopyError> {
         let digest = document.digest();
         for blob in &document.blobs {
-            let known = *self.blobs.entry(blob.digest).or_insert(blob.size);
+            let known = match self.blobs.entry(blob.digest) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    self.blob_bytes = self.blob_bytes.saturating_add(blob.size);
+                    *new.insert(blob.size)
+                }
+            };
             if known != blob.size {
                 let problem = format!("one manifest says that it has {known} bytes, another {}", blob.size);
                 return Err(CopyError::Untrue { digest: blob.digest, problem });
             }
         }
+        if self.blob_bytes > limits.blob_bytes {
+            return Err(self.limit(format!("its blobs are said to have more than {} bytes", limits.blob_bytes)));
+        }
         self.foreign.extend(document.foreign.iter().map(|layer| (layer.digest, layer.clone())));
         self.found.push(digest);
         self.documents.insert(digest, document);
-        let bytes: usize = self.documents.values().map(|document| document.content.bytes().len()).sum();
-        if bytes > limits.bytes {
-            return Err(self.limit(format!("its manifests have more than {} bytes", limits.bytes)));
-        }
         Ok(())
+    }
+
+    /// Counts a manifest that is kept from now on: before the next one is fetched, and not when all are there.
+    fn hold(&mut self, document: &Document, limits: Limits) -> Result<(), CopyError> {
+        self.held_bytes = self.held_bytes.saturating_add(document.content.bytes().len());
+        match self.held_bytes <= limits.bytes {
+            true => Ok(()),
+            false => Err(self.limit(format!("its manifests have more than {} bytes", limits.bytes))),
+        }
+    }
+
+    fn check_count(&self, manifests: usize, limits: Limits) -> Result<(), CopyError> {
+        match manifests <= limits.manifests {
+            true => Ok(()),
+            false => Err(self.limit(format!("more than {} manifests belong to it", limits.manifests))),
+        }
     }
 
     fn limit(&self, problem: String) -> CopyError {
@@ -208,6 +245,21 @@ struct Wanted {
     by: String,
     /// The size in an index is part of the image; one in a list of referrers may be wrong where the bytes are right.
     size_counts: bool,
+}
+
+/// What is to be fetched, each once, in the order in which it was named.
+#[derive(Default)]
+struct WantedOnce {
+    seen: BTreeSet<Digest>,
+    list: Vec<Wanted>,
+}
+
+impl WantedOnce {
+    fn add(&mut self, digest: Digest, wanted: impl FnOnce() -> Wanted) {
+        if self.seen.insert(digest) {
+            self.list.push(wanted());
+        }
+    }
 }
 
 impl Wanted {
@@ -302,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn must_not_copy_more_manifests_or_deeper_or_larger_ones_than_the_bounds_allow() {
-        const LARGE: Limits = Limits { manifests: 1000, depth: 1000, bytes: 1_000_000 };
+        const LARGE: Limits = Limits { manifests: 1000, depth: 1000, bytes: 1_000_000, blob_bytes: 1_000_000 };
         // The index and its manifests.
         let (folder, bytes) = layout(9, 0);
         for (manifests, found) in [(9, None), (10, Some(10)), (11, Some(10))] {
@@ -318,10 +370,56 @@ mod tests {
         }
     }
 
+    /// The bound is for what is held, at any time: it is met before the rest is fetched.
+    #[tokio::test]
+    async fn must_not_hold_more_than_the_bound_while_one_level_is_fetched() {
+        let (folder, bytes) = layout(9, 0);
+        let index = Layout::open(folder.path()).await.unwrap().images().remove(0).descriptor.digest;
+        let blob = |digest: Digest| folder.path().join("blobs/sha256").join(digest.encoded());
+        let last = Index::parse(&std::fs::read(blob(index)).unwrap()).unwrap().manifests.pop().unwrap();
+        std::fs::remove_file(blob(last.digest)).unwrap();
+        let size = usize::try_from(last.size).unwrap();
+        for (held, is_fetched) in [(bytes - 2 * size - 1, false), (bytes - size, true)] {
+            let limits = Limits { bytes: held, ..Limits::STANDARD };
+            match find(folder.path(), limits).await {
+                Err(CopyError::Missing { digest, .. }) if is_fetched => assert_eq!(digest, last.digest),
+                Err(CopyError::Limit { .. }) if !is_fetched => {}
+                other => panic!("{held}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn must_not_fall_over_blobs_that_are_said_to_have_more_bytes_than_there_are() {
+        const MOST: u64 = Limits::STANDARD.blob_bytes;
+        let config = Descriptor::of(media_type::OCI_CONFIG, b"{}");
+        let rest = MOST - config.size;
+        for (sizes, found) in [
+            (vec![rest], Some(1)),
+            (vec![rest - 1, 1], Some(1)),
+            (vec![rest + 1], None),
+            (vec![rest, 1], None),
+            (vec![u64::MAX], None),
+            (vec![u64::MAX, u64::MAX, 2], None),
+        ] {
+            let layer = |(number, size): (usize, &u64)| {
+                let described =
+                    Descriptor::of("application/vnd.oci.image.layer.v1.tar", &[u8::try_from(number).unwrap()]);
+                Descriptor { size: *size, ..described }
+            };
+            let layers = sizes.iter().enumerate().map(layer).collect();
+            let (folder, _) = layout(0, 0);
+            let image = Manifest::new(config.clone(), layers).encode();
+            let entry = write(folder.path(), media_type::OCI_MANIFEST, &image);
+            std::fs::write(folder.path().join("index.json"), Index::new(vec![entry]).encode()).unwrap();
+            check(folder.path(), Limits::STANDARD, found).await;
+        }
+    }
+
     #[tokio::test]
     async fn the_bounds_of_a_copy_are_what_they_are_said_to_be() {
-        let Limits { manifests, depth, bytes } = Limits::STANDARD;
-        assert_eq!((manifests, depth, bytes), (64 * 64, 8, 256 << 20));
+        let Limits { manifests, depth, bytes, blob_bytes } = Limits::STANDARD;
+        assert_eq!((manifests, depth, bytes, blob_bytes), (64 * 64, 8, 256 << 20, 1 << 50));
         for (indexes, found) in [(depth - 1, Some(depth + 1)), (depth, None)] {
             check(layout(1, indexes).0.path(), Limits::STANDARD, found).await;
         }
