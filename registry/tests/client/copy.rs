@@ -536,6 +536,36 @@ async fn a_saved_file_is_the_same_each_time_and_gives_everything_back() {
 }
 
 #[tokio::test]
+async fn must_not_leave_a_file_behind_when_nobody_waits_any_more() {
+    let from = Scripted::with(
+        |request| {
+            let is_blob = request.method() == Method::GET && request.uri().path().contains("/blobs/sha256:");
+            let silence = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+            is_blob.then(|| Response::new(Body::from_stream(silence)))
+        },
+        |_, response| response,
+    )
+    .await;
+    let registry = client();
+    let source = from.reference("app:1");
+    push_large(&registry, &source).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.tar");
+    let count = || std::fs::read_dir(folder.path()).unwrap().count();
+    let (images, options) = ([source], options());
+    let begun = async {
+        while count() == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        _ = registry.save_archive(&images, &path, &options) => panic!("a blob that never comes was saved"),
+        () = begun => {}
+    }
+    assert_eq!(count(), 0);
+}
+
+#[tokio::test]
 async fn must_not_leave_a_file_behind_when_saving_fails() {
     let is_wrong = Arc::new(AtomicUsize::new(0));
     let wrong = Arc::clone(&is_wrong);

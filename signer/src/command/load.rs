@@ -8,6 +8,7 @@ use hallmark_policy::image::{ImageReference, Repository};
 use hallmark_registry::{CopyOptions, Destination, Layout, LayoutImage, LayoutName, Origin, Registry};
 
 use super::copying::{self, Bar};
+use super::interruption::unless_interrupted;
 use super::registry_access;
 use crate::error::{Exit, Failure};
 use crate::output::{self, Output};
@@ -44,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let target = Target::parse(&arguments.target)?;
     let registry = arguments.registry.registry(&[target.example()?], output)?;
     let options = arguments.copying.options();
-    let loaded = registry_access::wait(load(arguments, &registry, &target, &options))??;
+    let loaded = registry_access::wait(unless_interrupted(load(arguments, &registry, &target, &options)))??;
     let exit = loaded.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
     let images: Vec<ImageCopied> = loaded.into_iter().map(|(report, _)| report).collect();
     copying::warn_of_missing(images.iter().map(|image| image.missing.len()).sum(), output);

@@ -6,6 +6,7 @@ use hallmark_policy::image::ImageReference;
 use hallmark_registry::{CopyOptions, Destination, Origin, Registry};
 
 use super::copying::{self, Bar};
+use super::interruption::unless_interrupted;
 use super::registry_access;
 use crate::error::{Exit, Failure};
 use crate::output::{self, Output};
@@ -47,13 +48,13 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         let hint = "let the name end in `.tar`, or give a folder";
         return Err(Failure::new(Exit::Usage, format!("`{}` is a file", arguments.to.display()), hint));
     }
-    let saved = registry_access::wait(async {
+    let saved = registry_access::wait(unless_interrupted(async {
         let _bar = Bar::start("saving", &options.progress);
         match is_archive {
             true => archive(&registry, &images, &arguments.to, &options).await,
             false => folder(&registry, &images, &arguments.to, &options).await,
         }
-    })??;
+    }))??;
     copying::warn_of_missing(saved.iter().map(|image| image.missing.len()).sum(), output);
     let report = CopyReport::new("save", arguments.copying.dry_run, saved);
     match output.format {

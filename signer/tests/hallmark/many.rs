@@ -146,6 +146,29 @@ fn an_interrupted_run_says_what_is_left_and_the_next_one_completes_it() {
 }
 
 #[test]
+fn a_save_that_is_interrupted_ends_at_once_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    // A registry that takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/team/app:1", silent.local_addr().unwrap());
+    let child = Command::new(env!("CARGO_BIN_EXE_hallmark"))
+        .args(["save", &image, "--to", "app.tar"])
+        .current_dir(folder.path())
+        .env_clear()
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let connection = silent.accept().unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    drop(connection);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("error: the run was interrupted\nhint: "), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn every_image_of_an_index_is_signed_and_its_attestations_are_not() {
     let (registry, key) = (TestRegistry::start(), key());
     let (index, children, attestation) = registry.push_index("team/multi:1");
