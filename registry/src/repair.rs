@@ -58,7 +58,7 @@ pub struct RepairedIndex {
     pub changes: Vec<Change>,
     /// Entries that could not be looked at, and stay as they are.
     pub unknown: Vec<(Digest, String)>,
-    /// Why it was not written although it is wrong.
+    /// Why it was not written although it is wrong, or why nobody knows whether it is right.
     pub problem: Option<String>,
 }
 
@@ -156,9 +156,14 @@ impl Survey<'_> {
                 note(&mut referrers, document);
             }
         }
-        for subject in self.without_index(&referrers, &existing, &unreadable).await {
-            let empty = Existing { subject, bytes: Vec::new(), entries: Vec::new(), wrong_type: None };
-            existing.insert(subject, empty);
+        for (subject, is_without) in self.without_index(&referrers, &existing, &unreadable).await {
+            match is_without {
+                Ok(()) => {
+                    let empty = Existing { subject, bytes: Vec::new(), entries: Vec::new(), wrong_type: None };
+                    existing.insert(subject, empty);
+                }
+                Err(problem) => result.not_looked_at.push((subject.fallback_tag(), problem)),
+            }
         }
         for index in existing.values().filter(|index| self.is_meant(index.subject)) {
             result.indexes.push(self.repair(index, &looked, &referrers).await);
@@ -217,30 +222,40 @@ impl Survey<'_> {
         referrers
     }
 
-    /// Subjects that have referrers and no index, on a registry that needs one.
+    /// Subjects that have referrers and no index, on a registry that needs one; or why nobody knows whether they do.
     async fn without_index(
         &self,
         referrers: &Referrers,
         existing: &BTreeMap<Digest, Existing>,
         unreadable: &BTreeSet<Digest>,
-    ) -> Vec<Digest> {
+    ) -> Vec<(Digest, Result<(), String>)> {
         let mut without = Vec::new();
         for subject in referrers.keys() {
             if existing.contains_key(subject) || unreadable.contains(subject) || !self.is_meant(*subject) {
                 continue;
             }
             let image = PinnedImage { repository: self.repository.clone(), digest: *subject };
-            let is_there = self.shared.head(&image.clone().into(), self.shared.deadline()).await.found().is_some();
-            if is_there && self.needs_index(&image).await {
-                without.push(*subject);
+            let needs_one = match self.shared.head(&image.clone().into(), self.shared.deadline()).await {
+                Observation::Found(_) => self.needs_index(&image).await,
+                Observation::Absent => Ok(false),
+                Observation::Unknown(cause) => Err(cause.detail().to_owned()),
+            };
+            match needs_one {
+                Ok(true) => without.push((*subject, Ok(()))),
+                Ok(false) => {}
+                Err(problem) => without.push((*subject, Err(problem))),
             }
         }
         without
     }
 
     /// Only where the referrers API says that it is not there, the index is what clients read.
-    async fn needs_index(&self, image: &PinnedImage) -> bool {
-        self.shared.list_referrers(image, self.shared.deadline()).await.manifests == Observation::Absent
+    async fn needs_index(&self, image: &PinnedImage) -> Result<bool, String> {
+        match self.shared.list_referrers(image, self.shared.deadline()).await.manifests {
+            Observation::Found(_) => Ok(false),
+            Observation::Absent => Ok(true),
+            Observation::Unknown(cause) => Err(cause.detail().to_owned()),
+        }
     }
 
     async fn repair(
@@ -250,19 +265,18 @@ impl Survey<'_> {
         referrers: &Referrers,
     ) -> RepairedIndex {
         let image = PinnedImage { repository: self.repository.clone(), digest: index.subject };
-        let lost = match self.needs_index(&image).await {
-            true => referrers.get(&index.subject),
-            false => None,
-        };
+        let needs_one = self.needs_index(&image).await;
+        let lost = referrers.get(&index.subject).filter(|_| needs_one == Ok(true));
         let plan = Plan::of(index, looked, lost);
         let mut repaired = RepairedIndex {
             tag: index.subject.fallback_tag(),
             subject: index.subject,
             changes: plan.changes.clone(),
             unknown: plan.unknown.clone(),
-            problem: None,
+            // Nobody knows whether something is missing in it.
+            problem: needs_one.err(),
         };
-        if !plan.changes.is_empty() && !self.options.dry_run {
+        if !plan.changes.is_empty() && !self.options.dry_run && repaired.problem.is_none() {
             repaired.problem = self.write(index, plan, looked, lost).await.err().map(|error| error.to_string());
         }
         repaired

@@ -20,7 +20,8 @@ async fn old_registry() -> (Scripted, Hidden) {
         move |request| {
             let path = request.uri().path();
             if path.contains("/referrers/") {
-                return Some(text(404, "404 page not found\n"));
+                let status = hides.lock().unwrap().get("referrers").copied().unwrap_or(404);
+                return Some(text(status, "404 page not found\n"));
             }
             let (_, name) = path.rsplit_once('/')?;
             hides.lock().unwrap().get(name).map(|status| text(*status, r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#))
@@ -198,4 +199,34 @@ async fn must_not_overwrite_what_is_no_index() {
     assert!(repaired.indexes.first().unwrap().problem.is_some());
     let Observation::Found(after) = registry.fetch_manifest(&index_of(&image)).await else { panic!() };
     assert_eq!(after, manifest);
+}
+
+#[tokio::test]
+async fn must_not_call_an_index_right_where_nobody_knows_what_it_lacks() {
+    for (has_index, what) in [(true, "referrers"), (false, "referrers"), (false, "image")] {
+        let (served, hidden) = old_registry().await;
+        let writer = client();
+        let image = served.push_image(&writer, "app").await;
+        let bundle = attach(&writer, &image, "{\"n\":1}").await;
+        // It has a tag of its own by which it is found, and is not in the index.
+        let Observation::Found(manifest) = writer.fetch_manifest(&image_by(&image, bundle)).await else { panic!() };
+        let tag: ImageReference = format!("{}:sbom", image.repository).parse().unwrap();
+        writer.push_manifest(&tag, &manifest.media_type, manifest.content.bytes()).await.unwrap();
+        write(&writer, &image, media_type::OCI_INDEX, &Index::new(Vec::new())).await;
+        if !has_index {
+            hidden.lock().unwrap().insert(image.digest.fallback_tag().to_string(), 404);
+        }
+        let name = if what == "image" { image.digest.to_string() } else { what.to_owned() };
+        hidden.lock().unwrap().insert(name.clone(), 500);
+        // A client that does not know yet that there is no referrers API.
+        let registry = client();
+        let repaired = repair(&registry, &image).await;
+        assert_eq!(changes(&repaired, image.digest), [], "{what}");
+        let told = repaired.indexes.iter().any(|index| index.problem.is_some()) || !repaired.not_looked_at.is_empty();
+        assert!(told, "{has_index} {what}: {repaired:?}");
+        // Its twin: what is known to be missing is put back.
+        hidden.lock().unwrap().remove(&name);
+        let repaired = repair(&registry, &image).await;
+        assert_eq!(changes(&repaired, image.digest), [(ChangeKind::Added, Some(bundle))], "{has_index} {what}");
+    }
 }
