@@ -11,6 +11,8 @@ use std::str::FromStr;
 use hallmark_verifier::{ContentLimits, EvidenceLimits};
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 pub use crate::span::Span;
 pub use registry::{Addresses, CredentialProviders, Registry, RegistryHost, RegistryMirror, RegistryRoute, Serves};
 
@@ -297,11 +299,8 @@ impl Config {
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let fail = |problem: String| ConfigError::File { path: path.to_owned(), problem };
-        let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
-        if size > MAX_CONFIG_BYTES {
-            return Err(fail(format!("it is larger than {MAX_CONFIG_BYTES} bytes")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        let bytes = files::read(path, MAX_CONFIG_BYTES).map_err(fail)?;
+        let text = String::from_utf8(bytes).map_err(|error| fail(error.to_string()))?;
         if text.trim().is_empty() {
             return Ok(Self::default());
         }

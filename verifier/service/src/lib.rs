@@ -9,6 +9,7 @@ pub mod asking;
 mod audit;
 pub mod config;
 pub mod deadline;
+mod files;
 pub mod judge;
 pub mod metrics;
 pub mod pipeline;

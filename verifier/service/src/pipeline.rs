@@ -17,6 +17,7 @@ use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
 use hallmark_verifier::{Clock, ContentLimits, ContentStore, EvidenceLimits, Pipeline, load_trust};
 
 use crate::config::{self, Config, Evidence, RegistryHost, RegistryRoute};
+use crate::files;
 use crate::reload::{Load, LoadError, Loaded};
 use crate::session::Session;
 use crate::verdict::{ImageVerdict, PolicyInForce};
@@ -153,9 +154,8 @@ fn credentials(settings: &config::Registry) -> Result<CredentialSource, Credenti
 
 fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, RegistrySetupError> {
     let read = |path: &PathBuf| {
-        let fail =
-            |error: std::io::Error| RegistrySetupError::CaFile { path: path.clone(), problem: error.to_string() };
-        std::fs::read(path).map_err(fail)
+        let fail = |problem: String| RegistrySetupError::CaFile { path: path.clone(), problem };
+        files::read(path, files::MAX_PEM_BYTES).map_err(fail)
     };
     Ok(HostConfiguration {
         plain_http: settings.danger_plain_http,

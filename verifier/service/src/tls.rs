@@ -1,7 +1,5 @@
 //! TLS of the API listener: rustls with aws-lc-rs, TLS 1.2 and 1.3, client certificates where an authority is named.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,9 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{ClientCertificates, Tls};
-
-/// Most bytes of one file that are read: the system's whole list of authorities has about 250 kB.
-const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+use crate::files;
 
 /// Why the TLS files do not make a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,11 +98,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let fail = |problem: String| TlsError::File { path: path.to_owned(), problem };
-    let file = File::open(path).map_err(|error| fail(error.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(|error| fail(error.to_string()))?;
-    Ok(bytes)
+    files::read(path, files::MAX_PEM_BYTES).map_err(|problem| TlsError::File { path: path.to_owned(), problem })
 }
 
 #[cfg(test)]
