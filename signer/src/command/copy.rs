@@ -1,11 +1,12 @@
 //! `hallmark copy`: an image with everything that is attached to it, from one place to another.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use hallmark_policy::image::ImageReference;
-use hallmark_registry::{CopyOptions, Layout, Origin, Registry};
+use hallmark_registry::{CopyOptions, Destination, Layout, LayoutName, LayoutReference, Origin, Registry};
 
 use super::copying::{self, Bar, Location};
 use super::interruption::{self, Interruption};
@@ -114,6 +115,18 @@ impl Pair {
         Ok(Self { source: Location::parse(source)?, target: Location::parse(target)?, names })
     }
 
+    /// The name that is written at the target, where it can be told without looking at the source.
+    fn target_name(&self) -> Option<String> {
+        let tag = match &self.source {
+            Location::Layout(LayoutReference { name: Some(LayoutName::Name(name)), .. }) => copying::tag_of_name(name),
+            source => source.image().and_then(|image| image.tag().cloned()),
+        };
+        match self.target.destination(tag).ok()? {
+            Destination::Registry { repository, tag, .. } => tag.map(|tag| format!("{repository}:{tag}")),
+            Destination::Layout { path, name, .. } => name.map(|name| format!("oci:{}:{name}", path.display())),
+        }
+    }
+
     async fn copy(&self, registry: &Registry, options: &CopyOptions) -> Result<ImageCopied, Failure> {
         let (origin, tag) = match &self.source {
             Location::Layout(reference) => {
@@ -163,6 +176,41 @@ fn pairs(arguments: &Arguments) -> Result<Vec<Pair>, Failure> {
     }
     match pairs.is_empty() {
         true => Err(Failure::new(Exit::Usage, "the list names nothing to copy", "write `SOURCE TARGET` on each line")),
-        false => Ok(pairs),
+        false => refuse_collisions(&pairs).map(|()| pairs),
+    }
+}
+
+/// No image of the list takes the name of another one away.
+fn refuse_collisions(pairs: &[Pair]) -> Result<(), Failure> {
+    let mut sources: BTreeMap<String, &str> = BTreeMap::new();
+    for pair in pairs {
+        let Some(target) = pair.target_name() else { continue };
+        let source = pair.names.0.as_str();
+        let first = *sources.entry(target.clone()).or_insert(source);
+        if first != source {
+            let message = format!("`{first}` and `{source}` would both become `{target}`");
+            return Err(Failure::new(Exit::Usage, message, "give each image of the list a name of its own"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn must_not_give_one_name_to_two_images() {
+        let refused = |pairs: [(&str, &str); 2]| {
+            refuse_collisions(&pairs.map(|(source, target)| Pair::parse(source, target).unwrap())).is_err()
+        };
+        assert!(refused([("r.example/app:1", "m.example/app:1"), ("r.example/web:1", "m.example/app:1")]));
+        assert!(refused([("r.example/app:1", "m.example/app"), ("r.example/web:1", "m.example/app")]));
+        assert!(refused([("r.example/app", "m.example/app"), ("oci:file:latest", "m.example/app")]));
+        assert!(refused([("r.example/app:1", "oci:folder"), ("r.example/web:1", "oci:folder:1")]));
+        assert!(!refused([("r.example/app:1", "m.example/app"), ("r.example/app:2", "m.example/app")]));
+        assert!(!refused([("r.example/app:1", "m.example/app"), ("r.example/app:1", "m.example/app:1")]));
+        let digest = format!("r.example/app@sha256:{}", "a".repeat(64));
+        assert!(!refused([(digest.as_str(), "m.example/app"), ("r.example/web:1", "m.example/app")]));
     }
 }
