@@ -260,7 +260,10 @@ fn timestamped(
     let mut checks_left = limits::MAX_TIMESTAMP_CHECKS;
     for response in &bundle.timestamps {
         for service in &root.timestamp_authorities {
-            let Some(left) = checks_left.checked_sub(1) else { return (seen, problem) };
+            let Some(left) = checks_left.checked_sub(1) else {
+                let most = limits::MAX_TIMESTAMP_CHECKS;
+                return (seen, Some(format!("no more than {most} pairs of timestamp and authority are looked at")));
+            };
             checks_left = left;
             match verify_timestamp(response, bundle.signed.signature(), &service.chain) {
                 Ok(time) if !service.window.covers(time) => {

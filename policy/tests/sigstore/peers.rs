@@ -115,6 +115,26 @@ fn must_not_count_one_timestamp_authority_twice() {
     }
 }
 
+/// 16 timestamps under 64 authorities are looked at, and no 17th.
+#[test]
+fn pairs_of_timestamp_and_authority_are_bounded() {
+    let (stranger, good) = (World::recorded(1), World::recorded(2));
+    let timestamps = "/verificationMaterial/timestampVerificationData/rfc3161Timestamps";
+    let first = |world: &Value, list: &str| world.pointer(list).unwrap()[0].clone();
+    let after = |others: usize| {
+        World::altered(2, |world| {
+            let mut services = vec![first(&stranger.root, "/timestampAuthorities"); 63];
+            services.push(first(&good.root, "/timestampAuthorities"));
+            world.root["timestampAuthorities"] = json!(services);
+            let mut carried = vec![first(&stranger.bundle, timestamps); others];
+            carried.push(first(&good.bundle, timestamps));
+            *world.bundle.pointer_mut(timestamps).unwrap() = json!(carried);
+        })
+    };
+    assert_eq!(after(15).map(|verified| verified.seen().len()), Ok(1));
+    assert_eq!(after(16), Err(Code::TimestampUntrusted));
+}
+
 /// Entries and timestamps of one bundle in another.
 #[test]
 fn must_not_take_what_vouches_for_another_signature() {
