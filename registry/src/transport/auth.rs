@@ -496,6 +496,52 @@ mod tests {
         }
     }
 
+    /// A registry that hides everything from those it does not know, and whose root takes a second to say nothing.
+    #[derive(Default)]
+    struct Hides {
+        log: Mutex<BTreeMap<&'static str, usize>>,
+    }
+
+    impl Transport for Hides {
+        fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
+            let is_root = request.url.path() == "/v2/";
+            let (kind, status) = match (is_root, request.headers.contains_key(AUTHORIZATION)) {
+                (true, _) => ("root", 200),
+                (false, true) => ("known", 200),
+                (false, false) => ("unknown", 404),
+            };
+            *self.log.lock().unwrap().entry(kind).or_default() += 1;
+            async move {
+                tokio::time::sleep(Duration::from_millis(if is_root { 1000 } else { 1 })).await;
+                answer(status, &[])
+            }
+            .boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn must_not_ask_the_root_once_for_each_waiter_nor_wait_for_one_who_left() {
+        let credentials = || CredentialSource::anonymous().with_password("registry.example.com", "ann", "canary");
+        let asked = request(Method::GET, "registry.example.com/app");
+        let layer = Auth::new(Hides::default(), credentials());
+        let answers = join_all((0..100).map(|_| layer.send(&asked))).await;
+        assert!(all_good(&answers));
+        let counts = || std::mem::take(&mut *layer.inner.log.lock().unwrap()).into_iter().collect::<Vec<_>>();
+        assert_eq!(counts(), [("known", 100), ("root", 1), ("unknown", 100)]);
+        // From then on nobody asks in vain.
+        assert!(all_good(&join_all((0..100).map(|_| layer.send(&asked))).await));
+        assert_eq!(counts(), [("known", 100)]);
+        let layer = Auth::new(Hides::default(), credentials());
+        let first = tokio::time::timeout(Duration::from_millis(500), layer.send(&asked));
+        let (first, second) = tokio::join!(first, layer.send(&asked));
+        assert!(first.is_err() && second.is_ok_and(|answer| answer.status == 200));
+        assert_eq!(layer.inner.log.lock().unwrap().get("root"), Some(&2));
+        // Its twin: nobody is asked for credentials that there are not.
+        let layer = Auth::new(Hides::default(), CredentialSource::anonymous());
+        assert!(layer.send(&asked).await.is_ok_and(|answer| answer.status == 404));
+        assert_eq!(layer.inner.log.lock().unwrap().get("root"), None);
+    }
+
     use super::super::Access;
 
     #[tokio::test(start_paused = true)]
