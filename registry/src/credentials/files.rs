@@ -212,6 +212,16 @@ fn gather(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), C
     Ok(())
 }
 
+/// All of a file, however much there is; its size is only what somebody says of it.
+pub(super) fn read_bounded(file: &fs::File, size: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size.min(MAX_FILE_BYTES)).unwrap_or(0) + 1));
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= MAX_FILE_BYTES => Ok(bytes),
+        _ => Err(format!("it has more than {MAX_FILE_BYTES} bytes")),
+    }
+}
+
 /// A file's content; `None` when it is not there.
 fn read_file(path: &Path) -> Result<Option<(Stamp, Arc<DockerConfig>)>, CredentialError> {
     let unreadable = |problem: String| CredentialError::Unreadable { path: path.to_owned(), problem };
@@ -221,12 +231,7 @@ fn read_file(path: &Path) -> Result<Option<(Stamp, Arc<DockerConfig>)>, Credenti
         opened => opened.map_err(system)?,
     };
     let stamp = Stamp::of(&file.metadata().map_err(system)?);
-    let mut bytes =
-        Zeroizing::new(Vec::with_capacity(usize::try_from(stamp.length.min(MAX_FILE_BYTES)).unwrap_or(0) + 1));
-    (&file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(system)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE_BYTES) {
-        return Err(unreadable(format!("it has more than {MAX_FILE_BYTES} bytes")));
-    }
+    let bytes = read_bounded(&file, stamp.length).map_err(unreadable)?;
     let name = path.display().to_string();
     let parsed = match path.file_name().is_some_and(|name| name == DOCKERCFG) {
         true => DockerConfig::parse_dockercfg(&name, &bytes),

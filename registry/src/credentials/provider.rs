@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::answers::{About, Answer};
 use super::docker_helper::is_helper_name;
 use super::error::CredentialError;
-use super::limits::{MAX_FILE_BYTES, MAX_PATTERNS, MAX_PROVIDERS};
+use super::files::read_bounded;
+use super::limits::{MAX_PATTERNS, MAX_PROVIDERS};
 use super::program::{Output, Program, RunError, is_program, run};
 use super::scope::Scope;
 use super::{Credential, Secret};
@@ -96,13 +97,12 @@ struct Pair {
 pub(super) fn read(config: &Path, programs: &Path) -> Result<Vec<Arc<Provider>>, CredentialError> {
     let fail = |problem: String| CredentialError::Providers { path: config.to_owned(), problem };
     let unreadable = |error: std::io::Error| fail(error.to_string());
-    let size = std::fs::metadata(config).map_err(unreadable)?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(fail(format!("it has {size} bytes, and the limit is {MAX_FILE_BYTES}")));
-    }
-    let text = std::fs::read_to_string(config).map_err(unreadable)?;
+    let file = std::fs::File::open(config).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    let bytes = read_bounded(&file, size).map_err(fail)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| fail(error.to_string()))?;
     let programs = std::path::absolute(programs).map_err(unreadable)?;
-    parse(&text, &programs).map_err(fail)
+    parse(text, &programs).map_err(fail)
 }
 
 fn parse(text: &str, programs: &Path) -> Result<Vec<Arc<Provider>>, String> {
@@ -260,6 +260,24 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
         folder
+    }
+
+    #[test]
+    fn must_not_read_a_configuration_without_end() {
+        let programs = programs();
+        let error = read(Path::new("/dev/zero"), programs.path()).unwrap_err().to_string();
+        assert!(error.contains("more than 1048576 bytes"), "{error}");
+        // Its twin: as large as it may be.
+        let file = programs.path().join("config.yaml");
+        let padded = |length: usize| {
+            let mut text = config(ECR);
+            let room = length - text.len();
+            text.push_str(&format!("#{}\n", "x".repeat(room - 2)));
+            std::fs::write(&file, text).unwrap();
+            read(&file, programs.path()).is_ok()
+        };
+        assert!(padded(1024 * 1024));
+        assert!(!padded(1024 * 1024 + 1));
     }
 
     fn ecr() -> Arc<Provider> {
