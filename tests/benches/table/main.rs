@@ -1,6 +1,6 @@
 //! What a verdict costs, side by side with what it cannot be cheaper than. Prints tables; asserts nothing about time.
 //!
-//! Run it with `cargo bench -p hallmark-tests`. Figures are medians; compare the ratios, not the absolute times, on a
+//! Run it with `cargo bench -p hallmark-tests`, or one table with its word: `cargo bench -p hallmark-tests -- throttled`. Figures are medians; compare the ratios, not the absolute times, on a
 //! machine that others use as well.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and stops when its set-up is wrong")]
@@ -23,10 +23,18 @@ fn main() {
     if served::is_child() {
         return served::serve();
     }
-    one_verification();
-    rules_and_keys();
-    served::table();
-    throttled::table();
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let tables: [(&str, fn()); 4] = [
+        ("verification", one_verification),
+        ("policies", rules_and_keys),
+        ("served", served::table),
+        ("throttled", throttled::table),
+    ];
+    for (word, table) in tables {
+        if wanted.as_ref().is_none_or(|wanted| wanted == word) {
+            table();
+        }
+    }
 }
 
 /// Goal G5: the CPU of one cold verification against its primitive.

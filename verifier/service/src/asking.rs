@@ -81,7 +81,7 @@ impl Asking<'_> {
         };
         let took = began.elapsed();
         self.metrics.count_verdict(self.endpoint, &verdict, took.as_secs_f64());
-        audit::verdict(self, &verdict, took);
+        audit::verdict(self, &verdict, self.session.dangers(image), took);
         verdict
     }
 

@@ -10,7 +10,7 @@ use crate::verdict::ImageVerdict;
 pub(crate) const TARGET: &str = "audit";
 
 /// Writes the line of one verdict.
-pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, took: Duration) {
+pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, dangers: &[&str], took: Duration) {
     if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
         return;
     }
@@ -34,6 +34,7 @@ pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, took: Duratio
         keys = join(verdict.proof.iter().filter_map(|proof| proof.key_id.as_deref())),
         exception = verdict.exception.as_ref().map_or(String::new(), |used| printable(&format!("{}: {}", used.owner, used.reason))),
         held_since = verdict.held_since.map_or(String::new(), |since| since.to_string()),
+        dangers = join(dangers.iter().copied()),
         policies = join(asking.policies().iter().map(|policy| policy.digest.as_str())),
         took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "verdict"
@@ -108,7 +109,9 @@ mod tests {
         };
         let lines = Lines::default();
         let log = tracing_subscriber::fmt().json().flatten_event(true).with_writer(lines.clone()).finish();
-        tracing::subscriber::with_default(log, || verdict(&asking, &view, Duration::from_micros(7)));
+        tracing::subscriber::with_default(log, || {
+            verdict(&asking, &view, &["dangerLocal", "dangerPlainHttp"], Duration::from_micros(7))
+        });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -116,6 +119,7 @@ mod tests {
             ("target", "audit"),
             ("verdict", "deny"),
             ("codes", "unsigned"),
+            ("dangers", "dangerLocal,dangerPlainHttp"),
             ("policies", "sha256:00"),
             ("image", "r.example/a {\"verdict\":\"allow\"} [2J"),
         ] {

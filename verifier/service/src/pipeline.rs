@@ -1,5 +1,6 @@
 //! The real thing behind the service: trust policies from files, and the pipeline that asks registries.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hallmark_policy::Timestamp;
+use hallmark_policy::image::{ImageReference, Repository};
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::Question;
 use hallmark_registry::{
@@ -29,7 +31,11 @@ pub struct PipelineLoader {
     registry: Option<Registry>,
     paths: Vec<PathBuf>,
     accept_example_keys: bool,
+    dangers: Arc<Dangers>,
 }
+
+/// What weakens the checks of a registry, by its host in the normal form of references.
+type Dangers = BTreeMap<String, Vec<&'static str>>;
 
 /// Why registries cannot be reached as configured.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +84,7 @@ impl PipelineLoader {
     /// [`RegistrySetupError`] when the registry settings or credentials cannot be used.
     pub fn new(config: &Config) -> Result<Self, RegistrySetupError> {
         let clock: Clock = Arc::new(Timestamp::now);
-        let mut hosts = std::collections::BTreeMap::new();
+        let mut hosts = BTreeMap::new();
         for (host, settings) in &config.registry.hosts {
             hosts.insert(host.clone(), host_configuration(settings)?);
         }
@@ -108,8 +114,24 @@ impl PipelineLoader {
     #[must_use]
     pub fn over(pipeline: Pipeline, config: &Config) -> Self {
         let (paths, accept_example_keys) = (config.policies.clone(), config.danger_accept_example_keys);
-        Self { pipeline, content: None, registry: None, paths, accept_example_keys }
+        let dangers = Arc::new(dangers(config));
+        Self { pipeline, content: None, registry: None, paths, accept_example_keys, dangers }
     }
+}
+
+fn dangers(config: &Config) -> Dangers {
+    let settings = config.registry.hosts.iter().filter_map(|(host, settings)| {
+        let is_local = settings.addresses == Some(crate::config::Addresses::DangerLocal);
+        let named = [
+            ("dangerAcceptInvalidCertificates", settings.danger_accept_invalid_certificates),
+            ("dangerLocal", is_local),
+            ("dangerPlainHttp", settings.danger_plain_http),
+        ];
+        let set: Vec<_> = named.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+        let repository: Repository = format!("{host}/a").parse().ok()?;
+        (!set.is_empty()).then(|| (repository.host().to_owned(), set))
+    });
+    settings.collect()
 }
 
 fn lives(evidence: &Evidence) -> EvidenceLimits {
@@ -204,9 +226,9 @@ impl Load for PipelineLoader {
         let digests = trust.snapshot.digests();
         let policies =
             digests.map(|(name, digest)| PolicyInForce { name: name.to_owned(), digest: digest.to_string() }).collect();
-        let pipeline = self.pipeline.clone();
+        let (pipeline, dangers) = (self.pipeline.clone(), Arc::clone(&self.dangers));
         Ok(Loaded {
-            session: Arc::new(PipelineSession { pipeline, trust: trust.snapshot, policies }),
+            session: Arc::new(PipelineSession { pipeline, trust: trust.snapshot, policies, dangers }),
             files: trust.files,
         })
     }
@@ -217,6 +239,7 @@ struct PipelineSession {
     pipeline: Pipeline,
     trust: TrustSnapshot,
     policies: Vec<PolicyInForce>,
+    dangers: Arc<Dangers>,
 }
 
 impl Session for PipelineSession {
@@ -224,7 +247,31 @@ impl Session for PipelineSession {
         &self.policies
     }
 
+    fn dangers(&self, image: &ImageReference) -> &[&'static str] {
+        self.dangers.get(image.repository().host()).map(Vec::as_slice).unwrap_or_default()
+    }
+
     fn verdict<'a>(&'a self, question: &'a Question, deadline: Instant) -> BoxFuture<'a, ImageVerdict> {
         async move { ImageVerdict::from(&self.pipeline.verdict(&self.trust, question, deadline).await) }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn must_not_be_silent_about_what_weakens_the_checks_of_a_registry() {
+        let config: Config = serde_saphyr::from_str(
+            "registry:\n  hosts:\n    Registry.Example:5000: {addresses: dangerLocal, dangerPlainHttp: true}\n    \
+             self-signed.example: {dangerAcceptInvalidCertificates: true}\n    \
+             private.example: {addresses: private, tokenHosts: [a.example]}\n",
+        )
+        .unwrap();
+        let expected = [
+            ("registry.example:5000".to_owned(), vec!["dangerLocal", "dangerPlainHttp"]),
+            ("self-signed.example".to_owned(), vec!["dangerAcceptInvalidCertificates"]),
+        ];
+        assert_eq!(dangers(&config), BTreeMap::from(expected));
     }
 }

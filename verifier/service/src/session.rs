@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use hallmark_policy::Timestamp;
+use hallmark_policy::image::ImageReference;
 use hallmark_policy::verdict::Question;
 
 use crate::verdict::{ImageVerdict, PolicyInForce};
@@ -16,6 +17,11 @@ use crate::verdict::{ImageVerdict, PolicyInForce};
 pub trait Session: Send + Sync + 'static {
     /// The documents in force, by name and digest.
     fn policies(&self) -> &[PolicyInForce];
+
+    /// The settings that weaken the checks of an image's registry, as the configuration spells them; for the audit line.
+    fn dangers(&self, _: &ImageReference) -> &[&'static str] {
+        &[]
+    }
 
     /// Judges one image. A definite answer comes before `deadline`; what could not be looked at by then is
     /// undetermined.
