@@ -9,6 +9,8 @@ mod bounds;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod mutants;
