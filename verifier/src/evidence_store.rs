@@ -50,10 +50,42 @@ const MAX_NAMES: u64 = 16 * 1024;
 /// What is remembered.
 pub(crate) struct EvidenceStore {
     limits: Limits,
-    /// With when gathering began, where that was in this process.
-    kept: Cache<Subject, (Option<Instant>, DecodedEvidence)>,
+    kept: Cache<Subject, Kept>,
     tags: Cache<Name, (Instant, Digest)>,
     absent: Cache<Name, Instant>,
+}
+
+/// What is kept about one subject. A part, which was enough for somebody, never takes the place of the whole: it may lack
+/// the very signature that the next question needs.
+#[derive(Clone, Default)]
+struct Kept {
+    whole: Option<Held>,
+    /// Newer than the whole.
+    part: Option<Held>,
+}
+
+/// Evidence, and for how long it is held.
+#[derive(Clone)]
+struct Held {
+    /// When gathering began, where that was in this process.
+    gathered: Option<Instant>,
+    until: Instant,
+    evidence: DecodedEvidence,
+}
+
+impl Kept {
+    /// What is still held, the newest first.
+    fn held(self) -> impl Iterator<Item = Held> {
+        let now = Instant::now();
+        self.part.into_iter().chain(self.whole).filter(move |held| now < held.until)
+    }
+
+    fn with(self, held: Held) -> Self {
+        match held.evidence.is_complete() {
+            true => Self { whole: Some(held), part: None },
+            false => Self { part: Some(held), ..self },
+        }
+    }
 }
 
 /// Evidence with its age. A denial may need it to be younger than an allow does.
@@ -64,7 +96,10 @@ pub(crate) struct Young {
 
 impl EvidenceStore {
     pub(crate) fn new(limits: Limits) -> Self {
-        let weigh = |_: &Subject, (_, evidence): &(Option<Instant>, DecodedEvidence)| weight(evidence);
+        let weigh = |_: &Subject, kept: &Kept| {
+            let evidence = kept.whole.iter().chain(&kept.part).map(|held| weight(&held.evidence));
+            evidence.fold(0, u32::saturating_add)
+        };
         let kept =
             Cache::builder().max_capacity(limits.max_bytes).weigher(weigh).time_to_live(limits.held_life).build();
         let tags = Cache::builder().max_capacity(MAX_NAMES).time_to_live(limits.tag_life).build();
@@ -72,10 +107,10 @@ impl EvidenceStore {
         Self { limits, kept, tags, absent }
     }
 
-    /// Evidence of this process.
-    pub(crate) fn young(&self, image: &Subject) -> Option<Young> {
-        let (gathered, evidence) = self.kept.get(image)?;
-        Some(Young { evidence, age: gathered?.elapsed() })
+    /// Evidence of this process, the newest first.
+    pub(crate) fn young(&self, image: &Subject) -> impl Iterator<Item = Young> + use<> {
+        let held = self.kept.get(image).unwrap_or_default().held();
+        held.filter_map(|held| Some(Young { age: held.gathered?.elapsed(), evidence: held.evidence }))
     }
 
     /// Whether what was learned so long ago may allow an image.
@@ -122,25 +157,40 @@ impl EvidenceStore {
         }
     }
 
-    /// Evidence of any age that is still held.
-    pub(crate) fn held(&self, image: &Subject) -> Option<DecodedEvidence> {
-        self.kept.get(image).map(|(_, evidence)| evidence)
+    /// Evidence of any age that is still held, the newest first.
+    pub(crate) fn held(&self, image: &Subject) -> impl Iterator<Item = DecodedEvidence> + use<> {
+        self.kept.get(image).unwrap_or_default().held().map(|held| held.evidence)
+    }
+
+    /// Whether everything that there is about an image is held.
+    pub(crate) fn holds_whole(&self, image: &Subject) -> bool {
+        self.held(image).any(|evidence| evidence.is_complete())
     }
 
     /// Keeps evidence about an image that exists, and says whether it was kept: only where nothing went wrong.
     pub(crate) fn keep(&self, image: Subject, evidence: &DecodedEvidence, began: Instant) -> bool {
         let is_sound = is_sound(evidence);
         if is_sound {
-            self.kept.insert(image, (Some(began), evidence.clone()));
+            let held = Held { gathered: Some(began), until: began + self.limits.held_life, evidence: evidence.clone() };
+            self.kept
+                .entry(image)
+                .and_upsert_with(|entry| entry.map(|entry| entry.into_value()).unwrap_or_default().with(held));
             self.make_room();
         }
         is_sound
     }
 
-    /// Holds evidence of an earlier process, which is not fresh.
-    pub(crate) fn hold(&self, image: Subject, evidence: &DecodedEvidence) {
+    /// Holds evidence of an earlier process, which is not fresh and has an age.
+    pub(crate) fn hold(&self, image: Subject, evidence: &DecodedEvidence, age: Duration) {
         if is_sound(evidence) {
-            self.kept.entry(image).or_insert((None, evidence.clone()));
+            let until = Instant::now() + self.limits.held_life.saturating_sub(age);
+            let held = Held { gathered: None, until, evidence: evidence.clone() };
+            // What this process has gathered is newer.
+            self.kept.entry(image).and_upsert_with(|entry| match entry.map(|entry| entry.into_value()) {
+                Some(Kept { whole: None, part }) if held.evidence.is_complete() => Kept { whole: Some(held), part },
+                Some(kept) => kept,
+                None => Kept::default().with(held),
+            });
             self.make_room();
         }
     }

@@ -175,17 +175,20 @@ impl Pipeline {
         named: Duration,
     ) -> Option<Verdict> {
         let store = &self.inner.store;
-        let Young { evidence, age } = store.young(&self.inner.subject(trust, question, digest))?;
-        if !store.may_allow(age) && !store.may_deny(age) {
-            return None;
-        }
-        let verdict = evaluate(question, trust, &evidence.resolved_from(&question.image), None, (self.inner.clock)());
-        let may_be_given = match verdict.outcome() {
-            Outcome::Allow => store.may_allow(age),
-            Outcome::Deny => store.may_deny(age) && store.may_deny(named),
-            Outcome::Undetermined => false,
-        };
-        may_be_given.then_some(verdict)
+        let mut young = store.young(&self.inner.subject(trust, question, digest));
+        young.find_map(|Young { evidence, age }| {
+            if !store.may_allow(age) && !store.may_deny(age) {
+                return None;
+            }
+            let evidence = evidence.resolved_from(&question.image);
+            let verdict = evaluate(question, trust, &evidence, None, (self.inner.clock)());
+            let may_be_given = match verdict.outcome() {
+                Outcome::Allow => store.may_allow(age),
+                Outcome::Deny => store.may_deny(age) && store.may_deny(named),
+                Outcome::Undetermined => false,
+            };
+            may_be_given.then_some(verdict)
+        })
     }
 
     async fn gathered_verdict(&self, trust: &TrustSnapshot, question: &Question, deadline: Instant) -> Verdict {
@@ -212,10 +215,10 @@ impl Pipeline {
         }
         // Whoever asked the registry may have noticed that the credentials are others now.
         let image = inner.subject(trust, question, digest);
-        if verdict.outcome() != Outcome::Undetermined || inner.store.held(&image).is_some() {
+        if verdict.outcome() != Outcome::Undetermined || inner.store.held(&image).next().is_some() {
             return verdict;
         }
-        match self.held_on_disk(&image).await {
+        match inner.held_on_disk(&image).await {
             Some(held) => {
                 let (gathered, held) = (gathered.resolved_from(asked), held.resolved_from(asked));
                 evaluate(question, trust, &gathered, Some(&held), (inner.clock)())
@@ -234,24 +237,11 @@ impl Pipeline {
             let unknown = Observation::Unknown(Cause::new(Code::RegistryInconsistent, detail));
             return evaluate(question, trust, &self.unresolved(asked, unknown), None, (inner.clock)());
         }
-        let held = inner.store.held(&inner.subject(trust, question, digest)).map(|held| held.resolved_from(asked));
-        evaluate(question, trust, &gathered.resolved_from(asked), held.as_ref(), (inner.clock)())
-    }
-
-    /// What an earlier process knew of an image. It is never fresh.
-    async fn held_on_disk(&self, subject: &Subject) -> Option<DecodedEvidence> {
-        let inner = &self.inner;
-        let store = inner.on_disk.as_ref()?;
-        let evidence = store.find_evidence(subject).await?;
-        let now = (inner.clock)();
-        let age = now.duration_since(evidence.gathered_at);
-        // A clock that was wrong then, or is now: nobody knows how old it is.
-        if age.is_negative() || age.unsigned_abs() > inner.store.held_life() {
-            return None;
-        }
-        let held = DecodedEvidence::new(evidence);
-        inner.store.hold(subject.clone(), &held);
-        Some(held)
+        let gathered = gathered.resolved_from(asked);
+        let by = |held: Option<&DecodedEvidence>| evaluate(question, trust, &gathered, held, (inner.clock)());
+        let held = inner.store.held(&inner.subject(trust, question, digest));
+        let mut verdicts = held.map(|held| by(Some(&held.resolved_from(asked))));
+        verdicts.find(|verdict| verdict.outcome() != Outcome::Undetermined).unwrap_or_else(|| by(None))
     }
 
     /// Fresh evidence about one image, for recording and explaining.
@@ -373,10 +363,31 @@ impl Inner {
         }
         if self.store.keep(subject.clone(), &evidence, began)
             && let Some(store) = &self.on_disk
+            && (evidence.is_complete() || !self.has_whole(&subject).await)
         {
             store.keep_evidence(&subject, evidence.evidence());
         }
         evidence
+    }
+
+    /// Whether everything that there is about an image is held, also by an earlier process.
+    async fn has_whole(&self, subject: &Subject) -> bool {
+        self.store.holds_whole(subject) || self.held_on_disk(subject).await.is_some_and(|held| held.is_complete())
+    }
+
+    /// What an earlier process knew of an image. It is never fresh.
+    async fn held_on_disk(&self, subject: &Subject) -> Option<DecodedEvidence> {
+        let store = self.on_disk.as_ref()?;
+        let evidence = store.find_evidence(subject).await?;
+        let now = (self.clock)();
+        let age = now.duration_since(evidence.gathered_at);
+        // A clock that was wrong then, or is now: nobody knows how old it is.
+        if age.is_negative() || age.unsigned_abs() > self.store.held_life() {
+            return None;
+        }
+        let held = DecodedEvidence::new(evidence);
+        self.store.hold(subject.clone(), &held, age.unsigned_abs());
+        Some(held)
     }
 
     async fn gather_until_allowed(

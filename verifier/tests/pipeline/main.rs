@@ -146,7 +146,11 @@ async fn held_evidence_answers_while_the_registry_cannot() {
 
 /// A policy that takes evidence of the last hour while the registry cannot be asked.
 fn trusting_held_evidence() -> TrustSnapshot {
-    let pem = public(&key()).to_pem().replace('\n', "\\n");
+    trusting_held_evidence_of(&key())
+}
+
+fn trusting_held_evidence_of(key: &p256::ecdsa::SigningKey) -> TrustSnapshot {
+    let pem = public(key).to_pem().replace('\n', "\\n");
     let text = format!(
         r#"{{"apiVersion":"hallmark.dev/v1alpha1","kind":"TrustPolicy","metadata":{{"name":"p"}},"spec":{{"authorities":[{{"name":"a","keys":[{{"publicKey":{{"pem":"{pem}"}}}}]}}],"rules":[{{"name":"r","images":["r.example/team/**"],"require":"a","onUndetermined":{{"useHeldEvidence":{{"maxAge":"1h"}}}}}}]}}}}"#
     );
