@@ -1,4 +1,4 @@
-//! What registries lack, remembered so that later askers skip the probe.
+//! What registries can do and what they lack, remembered so that later askers skip the probe.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ const REFERRERS_LIFETIME: Duration = Duration::from_secs(300);
 const INLINE_LIFETIME: Duration = Duration::from_secs(3600);
 /// How long the empty configuration is believed to be in a repository; registries collect garbage.
 const EMPTY_LIFETIME: Duration = Duration::from_secs(300);
+/// How long the way in which a registry takes small blobs is believed, and that it keeps what it says it has stored.
+const PUSH_LIFETIME: Duration = Duration::from_secs(3600);
 /// Most hosts or repositories that are remembered.
 const CAPACITY: usize = 4096;
 
@@ -21,6 +23,18 @@ pub(crate) struct Capabilities {
     without_referrers: Remembered<String, Timestamp>,
     without_inline: Remembered<String, ()>,
     with_empty: Remembered<Repository, ()>,
+    small_blobs: Remembered<String, SmallBlobs>,
+    keeping: Remembered<String, ()>,
+}
+
+/// How a registry takes a blob that fits into one request (distribution-spec, "Single POST": the registry may support
+/// it, and says with 202 that it does not).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SmallBlobs {
+    /// One POST, as was seen and looked at.
+    AtOnce,
+    /// POST for an upload, then PUT.
+    InTwoSteps,
 }
 
 impl Capabilities {
@@ -29,6 +43,8 @@ impl Capabilities {
             without_referrers: Remembered::with_capacity(CAPACITY),
             without_inline: Remembered::with_capacity(CAPACITY),
             with_empty: Remembered::with_capacity(CAPACITY),
+            small_blobs: Remembered::with_capacity(CAPACITY),
+            keeping: Remembered::with_capacity(CAPACITY),
         }
     }
 
@@ -60,6 +76,24 @@ impl Capabilities {
 
     pub(crate) fn remember_empty(&self, repository: &Repository) {
         self.with_empty.insert(repository.clone(), (), EMPTY_LIFETIME);
+    }
+
+    /// How the registry takes small blobs, if that is known.
+    pub(crate) fn small_blobs(&self, host: &str) -> Option<SmallBlobs> {
+        self.small_blobs.find(&host.to_owned())
+    }
+
+    pub(crate) fn remember_small_blobs(&self, host: &str, way: SmallBlobs) {
+        self.small_blobs.insert(host.to_owned(), way, PUSH_LIFETIME);
+    }
+
+    /// Whether a manifest that the registry said it had stored was seen to be there, not long ago.
+    pub(crate) fn keeps_what_it_names(&self, host: &str) -> bool {
+        self.keeping.find(&host.to_owned()).is_some()
+    }
+
+    pub(crate) fn remember_keeping(&self, host: &str) {
+        self.keeping.insert(host.to_owned(), (), PUSH_LIFETIME);
     }
 
     pub(crate) fn forget_empty(&self, repository: &Repository) {

@@ -5,17 +5,17 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use futures_util::future::join3;
+use futures_util::future::{join, join3};
 use hallmark_policy::Code;
 use hallmark_policy::evidence::{Cause, Evidence, Observation, Place, PlaceReport, Relatives, Retrieval};
 use hallmark_policy::image::{Content, Digest, ImageReference, Manifest, PinnedImage, Tag};
 use hallmark_policy::limits::MAX_SIGNATURES;
-use hallmark_policy::signature::may_be_signature;
+use hallmark_policy::signature::{Format, may_be_signature};
 use http::StatusCode;
 
 use crate::budget::{Reserved, Stage};
 use crate::items::{ItemKind, Items, Wanted, limit_exceeded, rebuilt, settle};
-use crate::listing::{Lists, Promise};
+use crate::listing::{Listing, Lists, Promise, not_asked};
 use crate::mirror::read::Mirrored;
 use crate::read::{ManifestName, Served, contradiction, is_manifest_type, status_cause};
 use crate::registry::Shared;
@@ -70,6 +70,49 @@ impl Shared {
         if finds_nothing(&evidence.places) {
             evidence.resolution = self.confirm(image, &pinned, deadline).await;
         }
+        evidence
+    }
+
+    /// What is attached to an image where signatures of these formats are put, at the registry itself: for whoever is about
+    /// to put one there. Every other place is unknown in the evidence, and so is the fallback tag of a registry that has the
+    /// referrers API: nothing follows from what is not found.
+    pub(crate) async fn gather_attached(&self, image: &PinnedImage, formats: &[Format], deadline: Instant) -> Evidence {
+        let gathered_at = self.now();
+        let bundles = async {
+            if !formats.contains(&Format::SigstoreBundle) {
+                let not_asked = |place| Listing::not_asked(place, gathered_at);
+                return (not_asked(Place::ReferrersApi), not_asked(Place::FallbackTag));
+            }
+            let referrers = self.list_referrers(image, deadline).await;
+            let fallback = match referrers.manifests {
+                Observation::Found(_) => Listing::not_asked(Place::FallbackTag, gathered_at),
+                Observation::Absent | Observation::Unknown(_) => self.list_fallback(image, deadline).await,
+            };
+            (referrers, fallback)
+        };
+        let simple_signing = async {
+            if formats.contains(&Format::SimpleSigning) {
+                return self.read_signature_tag(image, deadline).await;
+            }
+            let manifests = Observation::Unknown(not_asked());
+            let place = Place::SignatureTag;
+            (PlaceReport { place, observed_at: gathered_at, manifests, truncated: false }, None)
+        };
+        let ((referrers, fallback), signature_tag) = join(bundles, simple_signing).await;
+        let lists = Lists { referrers, fallback, signature_tag };
+        let mut evidence = Evidence {
+            image: image.clone().into(),
+            gathered_at,
+            resolution: Observation::Found(image.digest),
+            places: lists.reports().collect(),
+            items: Items::new(),
+            relatives: Relatives::NONE,
+        };
+        let mut held = Vec::new();
+        let (wanted, there) = (Wanted::of(lists.entries()), lists.signature_tag.1);
+        keep(there, &mut evidence, &mut held);
+        let until = Until { room: deadline, answer: deadline };
+        self.fetch_listed(image, wanted, &mut evidence, None, until, &mut held).await;
         evidence
     }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::{Cause, Observation, Place, PlaceReport};
 use hallmark_policy::image::{Content, Descriptor, Digest, Index, PinnedImage, media_type};
 use hallmark_policy::limits::MAX_SIGNATURES;
+use hallmark_policy::{Code, Timestamp};
 use http::header::{ACCEPT, HeaderValue};
 use http::{Method, StatusCode};
 use url::Url;
@@ -98,6 +98,11 @@ impl Listing {
         Self { place, observed_at, manifests, truncated: false, broken_off: None }
     }
 
+    /// A place that nobody needs to ask: unknown, so that nothing follows from it.
+    pub(crate) fn not_asked(place: Place, observed_at: Timestamp) -> Self {
+        Self::new(place, observed_at, Observation::Unknown(not_asked()))
+    }
+
     fn of(place: Place, observed_at: Timestamp, entries: Vec<Entry>, bounds: Bounds) -> Self {
         let mut seen = BTreeSet::new();
         let mut entries: Vec<Entry> = entries.into_iter().filter(|entry| seen.insert(entry.digest)).collect();
@@ -149,6 +154,10 @@ impl Listing {
         let rest = self.broken_off.clone().map(|cause| report(Observation::Unknown(cause), false));
         std::iter::once(report(manifests, self.truncated)).chain(rest)
     }
+}
+
+pub(crate) fn not_asked() -> Cause {
+    Cause::new(Code::NotFetched, "not asked: not needed")
 }
 
 /// What all places of one registry list.

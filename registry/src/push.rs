@@ -9,6 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, LOCATION};
 use http::{Method, StatusCode};
 use url::Url;
 
+use crate::capability::SmallBlobs;
 use crate::quote::quote_error_body;
 use crate::read::{content_digest, status_cause};
 use crate::registry::Shared;
@@ -103,8 +104,8 @@ impl From<Cause> for PushError {
 }
 
 impl Shared {
-    /// POST for an upload, PUT of the whole blob. What breaks off is begun anew: first it is looked whether only the
-    /// answer was lost.
+    /// One POST where the registry takes that; or else POST for an upload, PUT of the whole blob. What breaks off is begun
+    /// anew: first it is looked whether only the answer was lost.
     pub(crate) async fn push_blob(
         &self,
         repository: &Repository,
@@ -135,19 +136,70 @@ impl Shared {
         deadline: Instant,
     ) -> Result<Digest, Broken> {
         let begin = self.request(repository, Method::POST, "blobs/uploads/", deadline).map_err(PushError::from)?;
+        if bytes.len() <= MAX_BYTES_AT_ONCE
+            && self.capabilities.small_blobs(&begin.endpoint.name) != Some(SmallBlobs::InTwoSteps)
+        {
+            match self.upload_at_once(&begin, bytes, digest).await? {
+                AtOnce::Stored => return Ok(digest),
+                AtOnce::Begun(answer) => {
+                    let finished = self.finish_upload(&begin, &answer, bytes, digest).await;
+                    // What came with the POST may have been taken for the first part of the upload.
+                    return finished.map_err(|broken| match broken.error {
+                        error @ PushError::Refused { .. } => Broken { error, may_begin_anew: true },
+                        _ => broken,
+                    });
+                }
+                AtOnce::Refused => {}
+            }
+        }
         let response = self.send_push(&begin).await?;
         match response.status {
-            StatusCode::ACCEPTED => {}
+            StatusCode::ACCEPTED => self.finish_upload(&begin, &response, bytes, digest).await,
             // Some registries answer that they have no need for an upload: that is looked at, since nothing was sent.
-            StatusCode::CREATED => {
-                return match self.has_blob(repository, digest, deadline).await? {
-                    true => Ok(digest),
-                    false => Err(PushError::Missing { what: "blob", digest }.into()),
-                };
-            }
-            _ => return Err(refused("blob", &begin, &response).into()),
+            StatusCode::CREATED => match self.has_blob(repository, digest, deadline).await? {
+                true => Ok(digest),
+                false => Err(PushError::Missing { what: "blob", digest }.into()),
+            },
+            _ => Err(refused("blob", &begin, &response).into()),
         }
-        let mut url = upload_address(&begin, &response.headers)?;
+    }
+
+    /// The whole blob with the POST (distribution-spec, "Single POST"). That a registry takes it so is believed once it
+    /// was seen to have what it took; anything but 201 means that it is not asked so again for a while.
+    async fn upload_at_once(&self, begin: &Request, bytes: &[u8], digest: Digest) -> Result<AtOnce, PushError> {
+        let mut request = begin.clone();
+        request.url.query_pairs_mut().append_pair("digest", &digest.to_string());
+        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        request.body = Bytes::copy_from_slice(bytes);
+        let response = self.send_push(&request).await?;
+        let host = request.endpoint.name.as_str();
+        if response.status == StatusCode::CREATED && content_digest(&response.headers).is_none_or(|it| it == digest) {
+            let is_known = self.capabilities.small_blobs(host) == Some(SmallBlobs::AtOnce);
+            if is_known || self.has_blob(&request.repository, digest, request.deadline).await? {
+                self.capabilities.remember_small_blobs(host, SmallBlobs::AtOnce);
+                return Ok(AtOnce::Stored);
+            }
+        }
+        self.capabilities.remember_small_blobs(host, SmallBlobs::InTwoSteps);
+        match response.status {
+            StatusCode::ACCEPTED => Ok(AtOnce::Begun(response)),
+            StatusCode::CREATED => Ok(AtOnce::Refused),
+            _ => match refused("blob", &request, &response) {
+                PushError::Refused { .. } => Ok(AtOnce::Refused),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// PUT of the whole blob to where the registry says.
+    async fn finish_upload(
+        &self,
+        begin: &Request,
+        begun: &Response,
+        bytes: &[u8],
+        digest: Digest,
+    ) -> Result<Digest, Broken> {
+        let mut url = upload_address(begin, &begun.headers)?;
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
         let mut upload = begin.clone();
         upload.method = Method::PUT;
@@ -273,6 +325,19 @@ impl Shared {
     pub(crate) async fn send_push(&self, request: &Request) -> Result<Response, PushError> {
         self.transport.send(request).await.map_err(|failure| PushError::Unknown(failure.cause(request)))
     }
+}
+
+/// Most bytes that are sent with a POST: signatures, and small documents. It is what is sent in vain to a registry that
+/// does not take blobs so, once an hour.
+const MAX_BYTES_AT_ONCE: usize = 64 * 1024;
+
+/// What came of sending a blob with the POST.
+enum AtOnce {
+    Stored,
+    /// The registry begins an upload instead.
+    Begun(Response),
+    /// The registry wants none of it.
+    Refused,
 }
 
 /// Most times that an upload, or a manifest under its digest, is begun anew after what passes.

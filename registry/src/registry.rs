@@ -9,6 +9,7 @@ use hallmark_policy::Code;
 use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::{Cause, Evidence, Observation, Scope};
 use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, PinnedImage, Repository, Tag};
+use hallmark_policy::signature::Format;
 use hallmark_policy::verify::AttachableSignature;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -144,6 +145,13 @@ impl Registry {
         enough: &(dyn Fn(&Evidence) -> bool + Send + Sync),
     ) -> Evidence {
         self.shared.gather(image, deadline, Some(enough)).await
+    }
+
+    /// What is attached to an image where [`Registry::attach`] puts signatures of these formats, asked of the registry
+    /// itself and no mirror: so that nobody attaches what is there already. The other places are unknown in the evidence
+    /// ([`Code::NotFetched`]), which therefore never denies.
+    pub async fn gather_attached(&self, image: &PinnedImage, formats: &[Format], deadline: Instant) -> Evidence {
+        self.shared.origin(&image.repository).gather_attached(image, formats, deadline).await
     }
 
     /// Everything that [`Registry::gather`] gives, and what a scope asks for beside it: the children of an index, each

@@ -1,5 +1,5 @@
-//! Goal G1: registry requests of a cold verdict, counted at the registry's own log. What a registry provably does not
-//! have is asked for at the same time as what it has, and counted apart.
+//! Goals G1 and G11: registry requests of a cold verdict and of a signature, counted at the registry's own log. What a
+//! registry provably does not have is asked for at the same time as what it has, and counted apart.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -24,6 +24,7 @@ mod proxies;
 mod real_registries;
 mod recorded;
 mod routes;
+mod signing_counts;
 mod throttling;
 mod timestamps;
 mod writers;

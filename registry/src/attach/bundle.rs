@@ -58,7 +58,10 @@ pub(crate) async fn attach_bundle(
         let list = TagList::with(ListKind::Manifests, tag, &[entry]);
         attached.already_there = converge(shared, &index, list, deadline).await?.already_there;
     }
-    read_back(shared, repository, pushed.digest, deadline).await?;
+    if !shared.capabilities.keeps_what_it_names(repository.host()) {
+        read_back(shared, repository, pushed.digest, deadline).await?;
+        shared.capabilities.remember_keeping(repository.host());
+    }
     Ok(attached)
 }
 
@@ -115,7 +118,8 @@ fn manifest(subject: &Descriptor, bundle: &[u8], annotations: BTreeMap<String, S
     manifest
 }
 
-/// The registry must have kept the manifest under the digest that we computed.
+/// The registry must have kept the manifest under the digest that we computed. One that does not name what it stored is
+/// asked each time, when it is pushed; one that does, once in a while.
 async fn read_back(
     shared: &Shared,
     repository: &Repository,

@@ -1,4 +1,5 @@
-//! Attaching signatures: pushed, listed where the registry lists referrers, and read back.
+//! Attaching signatures: pushed, listed where the registry lists referrers, and read back from registries that were not
+//! seen to keep what they take.
 
 mod bundle;
 mod converge;

@@ -1,7 +1,7 @@
 //! What is attached is found, nothing that was there is lost, and doing it again changes nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::{join, join_all};
 use hallmark_policy::evidence::{Observation, Place};
@@ -24,7 +24,7 @@ async fn a_bundle_takes_three_pushes_and_is_the_same_the_second_time() {
     let second = registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.unwrap();
     assert_eq!(second.manifest, first.manifest);
     let log = server.take_log();
-    assert!(log.len() <= 4, "{log:#?}");
+    assert_eq!(log.len(), 2, "the blob, the manifest: {log:#?}");
     let evidence = gather(&client(), &image.into()).await;
     assert_eq!(evidence.listed().len(), 1);
     assert!(evidence.items.contains_key(&Digest::of(BUNDLE)));
@@ -226,4 +226,85 @@ async fn must_not_take_a_201_for_something_stored() {
     assert_eq!(error, PushError::Missing { what: "blob", digest: Digest::of(b"blob") });
     // Its twin: what is there is taken for stored, whatever the answer lacks.
     assert!(registry.push_blob(image.repository(), b"blob").await.is_ok());
+}
+
+/// A registry to which blobs are sent with the POST, and what it makes of that.
+async fn push_to_one_that(
+    answers: impl Fn() -> Option<axum::response::Response> + Send + Sync + 'static,
+) -> Vec<String> {
+    let server = Scripted::with(
+        move |request| {
+            let is_at_once =
+                request.method() == "POST" && request.uri().query().is_some_and(|it| it.contains("digest="));
+            if is_at_once { answers() } else { None }
+        },
+        |_, response| response,
+    )
+    .await;
+    let registry = client();
+    let repository = server.reference("app:v1").repository().clone();
+    for blob in [b"one", b"two"] {
+        let digest = registry.push_blob(&repository, blob).await.unwrap();
+        let fetched = client().fetch_blob(&repository, digest, 100).await;
+        assert_eq!(fetched.found().map(|content| content.bytes().to_vec()), Some(blob.to_vec()));
+    }
+    let log = server.take_log();
+    log.into_iter()
+        .filter(|line| !line.starts_with("GET"))
+        .map(|line| line.split('/').next().unwrap().trim().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn must_not_believe_that_a_blob_was_taken_with_the_post_before_it_was_seen_there() {
+    // 201 for what it throws away: it is looked at, and the blob is sent as to everybody else from then on.
+    let asked = push_to_one_that(|| Some(text(201, ""))).await;
+    assert_eq!(asked, ["POST", "HEAD", "POST", "PUT", "POST", "PUT"]);
+    // 201 for other bytes.
+    let other = || {
+        let mut response = text(201, "");
+        let digest = Digest::of(b"something else").to_string();
+        response.headers_mut().insert("docker-content-digest", digest.parse().unwrap());
+        Some(response)
+    };
+    assert_eq!(push_to_one_that(other).await, ["POST", "POST", "PUT", "POST", "PUT"]);
+    // Its twin: once it was seen to be there, the next one is sent and no more.
+    assert_eq!(push_to_one_that(|| None).await, ["POST", "HEAD", "POST"]);
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_no_blob_with_the_post_gets_it_the_long_way() {
+    for status in [400, 404, 405, 411, 413, 415] {
+        let asked = push_to_one_that(move || Some(text(status, ""))).await;
+        assert_eq!(asked, ["POST", "POST", "PUT", "POST", "PUT"], "{status}");
+    }
+    // One that fails over it: it is asked for the blob before it is sent again.
+    let asked = push_to_one_that(|| Some(text(500, ""))).await;
+    assert_eq!(asked, ["POST", "HEAD", "POST", "PUT", "POST", "PUT"]);
+}
+
+#[tokio::test]
+async fn must_not_take_the_first_manifest_for_stored_because_the_registry_names_it() {
+    // It names what it was sent and the image that it is about, and stores nothing.
+    let subject = Arc::new(OnceLock::new());
+    let named_subject = Arc::clone(&subject);
+    let server = Scripted::with(
+        move |request| {
+            let is_signature = request.method() == "PUT" && request.uri().path().contains("/manifests/sha256:");
+            let named = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            is_signature.then(|| {
+                let mut response = text(201, "");
+                response.headers_mut().insert("docker-content-digest", named.parse().unwrap());
+                response.headers_mut().insert("oci-subject", named_subject.get().cloned().unwrap());
+                response
+            })
+        },
+        |_, response| response,
+    )
+    .await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    subject.set(image.digest.to_string().parse::<axum::http::HeaderValue>().unwrap()).unwrap();
+    let error = registry.danger_attach_unverified_bundle(&image, BUNDLE, annotations()).await.unwrap_err();
+    assert!(matches!(error, AttachError::Vanished { .. }), "{error}");
 }

@@ -112,6 +112,11 @@ async fn must_not_overwrite_after_a_wait_what_others_wrote_during_it() {
     assert_eq!(digests, [theirs, ours.unwrap().manifest]);
 }
 
+/// A blob that is too large to go with the POST.
+fn large() -> Vec<u8> {
+    vec![b'x'; 70_000]
+}
+
 #[tokio::test]
 async fn an_upload_that_breaks_off_is_begun_anew() {
     for (status, method, path, uploads) in [
@@ -130,10 +135,10 @@ async fn an_upload_that_breaks_off_is_begun_anew() {
         )
         .await;
         let repository = server.reference("app:v1").repository().clone();
-        client().push_blob(&repository, b"blob").await.unwrap();
+        client().push_blob(&repository, &large()).await.unwrap();
         let log = server.take_log();
         assert_eq!(log.iter().filter(|line| line.starts_with("POST")).count(), uploads, "{log:#?}");
-        assert!(matches!(client().fetch_blob(&repository, Digest::of(b"blob"), 10).await, Observation::Found(_)));
+        assert!(matches!(client().fetch_blob(&repository, Digest::of(&large()), 100_000).await, Observation::Found(_)));
     }
 }
 
@@ -149,10 +154,24 @@ async fn must_not_upload_again_when_only_the_answer_was_lost() {
     )
     .await;
     let repository = server.reference("app:v1").repository().clone();
-    client().push_blob(&repository, b"blob").await.unwrap();
+    client().push_blob(&repository, &large()).await.unwrap();
     let log = server.take_log();
     let methods: Vec<&str> = log.iter().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(methods, ["POST", "PUT", "HEAD"]);
+    // The same for one that goes with the POST.
+    let failures = AtomicUsize::new(0);
+    let server = Scripted::with(
+        |_| None,
+        move |line, response| {
+            let is_first = line.starts_with("POST") && failures.fetch_add(1, Ordering::SeqCst) == 0;
+            if is_first { text(502, "lost") } else { response }
+        },
+    )
+    .await;
+    client().push_blob(server.reference("app:v1").repository(), b"blob").await.unwrap();
+    let log = server.take_log();
+    let methods: Vec<&str> = log.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(methods, ["POST", "HEAD"]);
 }
 
 #[tokio::test]
@@ -163,7 +182,7 @@ async fn must_not_begin_anew_without_end_nor_what_was_refused() {
             |_, response| response,
         )
         .await;
-        assert!(client().push_blob(server.reference("app:v1").repository(), b"blob").await.is_err());
+        assert!(client().push_blob(server.reference("app:v1").repository(), &large()).await.is_err());
         let log = server.take_log();
         assert_eq!(log.iter().filter(|line| line.starts_with("PUT")).count(), attempts, "{status}: {log:#?}");
     }

@@ -27,6 +27,8 @@ pub(crate) struct Hostility {
     pub(crate) no_referrers: bool,
     /// A 201 without `Location` and `Docker-Content-Digest`.
     pub(crate) no_location: bool,
+    /// A blob that comes with the POST is not looked at, and an upload is begun, as Docker's registry does it.
+    pub(crate) no_single_post: bool,
 }
 
 /// Who may come in.
@@ -162,6 +164,7 @@ pub(crate) struct CloseConnection;
 /// Wraps a registry into all layers.
 pub(crate) fn wrap(router: Router, switches: &Arc<Switches>) -> Router {
     router
+        .layer(from_fn_with_state(Arc::clone(switches), without_single_post))
         .layer(from_fn_with_state(Arc::clone(switches), delay))
         .layer(from_fn_with_state(Arc::clone(switches), authenticate))
         .layer(from_fn_with_state(Arc::clone(switches), without_location))
@@ -283,6 +286,16 @@ async fn without_referrers(State(switches): State<Arc<Switches>>, request: Reque
     let mut response = next.run(request).await;
     response.headers_mut().remove("oci-subject");
     response
+}
+
+async fn without_single_post(State(switches): State<Arc<Switches>>, mut request: Request, next: Next) -> Response {
+    let is_on = switches.hostility.lock().unwrap().no_single_post;
+    if is_on && request.method() == Method::POST && request.uri().query().is_some_and(|it| it.starts_with("digest=")) {
+        *request.uri_mut() = request.uri().path().parse().unwrap();
+        *request.body_mut() = Body::empty();
+        request.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    next.run(request).await
 }
 
 async fn without_location(State(switches): State<Arc<Switches>>, request: Request, next: Next) -> Response {

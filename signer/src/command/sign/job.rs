@@ -73,11 +73,11 @@ impl Job<'_> {
         (ImageSigned { image: image.to_string(), pinned: Some(pinned.to_string()), signatures }, exit)
     }
 
-    /// The signatures of these keys that the image has already. What cannot be read counts as not there: attaching the
-    /// same once more does no harm.
+    /// The signatures of these keys that the image has already, where those that are to be made would be put. What cannot
+    /// be read counts as not there: attaching the same once more does no harm.
     async fn known(&self, image: &PinnedImage) -> Vec<VerifiedSignature> {
-        let evidence =
-            self.attacher.registry.gather(&image.clone().into(), self.arguments.registry.patient_deadline()).await;
+        let deadline = self.arguments.registry.patient_deadline();
+        let evidence = self.attacher.registry.gather_attached(image, &self.formats, deadline).await;
         let question = Question::about(image.clone().into());
         let explanation = explain(&question, &self.trust, &DecodedEvidence::new(evidence), self.attacher.now());
         explanation.attempts.into_iter().flat_map(|attempt| attempt.verified).collect()

@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
     /// Sign this many images at one time; more than 32 requests to one registry are never under way
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// Sign the images of an index, too, each by its own digest (what a build attached to it, such as build-kit's
     /// attestation manifests, is no image and is covered by the index's signature)
