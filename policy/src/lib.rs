@@ -5,6 +5,7 @@
 //!
 //! Read [`verdict::evaluate`] first; everything else is what it uses.
 
+pub mod attestation;
 pub mod evidence;
 pub mod image;
 pub mod limits;

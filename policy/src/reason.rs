@@ -95,6 +95,9 @@ codes! {
     /// The signing certificate is not one of a trusted authority, was not valid when it was used, or was not published.
     CertificateUntrusted = "certificate-untrusted", Deny, 12,
         "check that the trust root is the one of the instance that signed, and sign again if the certificate had ended";
+    /// There is no attestation of a type that is asked for, by somebody who is asked for.
+    AttestationMissing = "attestation-missing", Deny, 12,
+        "attest it with `hallmark attest --type TYPE --predicate FILE --key KEY IMAGE`";
     /// A signature or its envelope is about another digest than the image that was asked for.
     DigestMismatch = "digest-mismatch", Deny, 12,
         "the signature belongs to another image; sign this digest, or deploy the one that was signed";

@@ -92,7 +92,7 @@ impl Shared {
         };
         let simple_signing = async {
             if formats.contains(&Format::SimpleSigning) {
-                return self.read_signature_tag(image, deadline).await;
+                return self.read_tag(image, Place::SignatureTag, image.digest.signature_tag(), deadline).await;
             }
             let manifests = Observation::Unknown(not_asked());
             let place = Place::SignatureTag;
@@ -156,7 +156,7 @@ impl Shared {
         let (mut referrers, fallback, signature_tag) = join3(
             self.list_referrers(image, deadline),
             self.list_fallback(image, deadline),
-            self.read_signature_tag(image, deadline),
+            self.read_tag(image, Place::SignatureTag, image.digest.signature_tag(), deadline),
         )
         .await;
         // That a registry has no referrers API is remembered to save a request, not to call an image unsigned: one odd
@@ -224,14 +224,15 @@ impl Shared {
         }
     }
 
-    /// cosign 2's manifest: the list and the listed at once.
-    async fn read_signature_tag(
+    /// One of cosign 2's manifests: the list and the listed at once.
+    pub(crate) async fn read_tag(
         &self,
         image: &PinnedImage,
+        place: Place,
+        tag: Tag,
         deadline: Instant,
     ) -> (PlaceReport, Option<(Content, Reserved)>) {
         let observed_at = self.now();
-        let tag = image.digest.signature_tag();
         let host = image.repository.host();
         let read = |request: &Request, response: Response| match response.status {
             StatusCode::OK => read_signature_manifest(host, &tag, Served::from(response)).map(Some),
@@ -247,7 +248,7 @@ impl Shared {
             Ok((None, _)) => (Observation::Absent, None),
             Err(cause) => (Observation::Unknown(cause), None),
         };
-        (PlaceReport { place: Place::SignatureTag, observed_at, manifests, truncated: false }, content)
+        (PlaceReport { place, observed_at, manifests, truncated: false }, content)
     }
 }
 
@@ -261,7 +262,7 @@ struct Until {
 }
 
 /// What was read as a list is there as an item as well.
-fn keep(there: Option<(Content, Reserved)>, evidence: &mut Evidence, held: &mut Vec<Reserved>) {
+pub(crate) fn keep(there: Option<(Content, Reserved)>, evidence: &mut Evidence, held: &mut Vec<Reserved>) {
     if let Some((content, reserved)) = there {
         evidence.items.insert(content.digest(), Retrieval::Content(content));
         held.push(reserved);
@@ -292,7 +293,7 @@ fn is_enough_without(skipped: &[Digest], evidence: &mut Evidence, enough: Enough
 }
 
 /// Every layer of the manifests that are there that may be a signature, each once, without those that were fetched.
-fn wanted_layers(image: &PinnedImage, evidence: &mut Evidence, fetched: &BTreeSet<Digest>) -> Wanted {
+pub(crate) fn wanted_layers(image: &PinnedImage, evidence: &mut Evidence, fetched: &BTreeSet<Digest>) -> Wanted {
     let listed = evidence.places.iter().filter_map(|report| report.manifests.found()).flatten();
     let manifests: Vec<Manifest> = listed
         .filter_map(|digest| match evidence.items.get(digest) {

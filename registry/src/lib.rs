@@ -6,6 +6,7 @@
 
 mod address;
 mod attach;
+mod attestations;
 mod budget;
 mod capability;
 mod client_certificate;

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use hallmark_policy::Code;
 use hallmark_policy::Timestamp;
+use hallmark_policy::attestation::PredicateType;
 use hallmark_policy::evidence::{Cause, Evidence, Observation, Scope};
 use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, PinnedImage, Repository, Tag};
 use hallmark_policy::signature::Format;
 use hallmark_policy::verify::AttachableSignature;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::attach::{AttachError, Attached, attach_bundle, attach_simple_signing, bundle_annotations};
+use crate::attach::{AttachError, Attached, attach_bundle, attach_envelope, attach_simple_signing, bundle_annotations};
 use crate::budget::Budget;
 use crate::capability::Capabilities;
 use crate::configuration::{Clock, Configuration, ConfigurationError, HostConfiguration, normal_host};
@@ -203,15 +204,24 @@ impl Registry {
         self.shared.push_manifest(image, media_type, bytes, self.shared.deadline()).await
     }
 
-    /// Attaches a signature that was verified: a bundle as an OCI 1.1 referrer, simple signing under its tag.
+    /// Attaches a signature or attestation that was verified: a bundle as an OCI 1.1 referrer, simple signing and
+    /// envelopes under their tags.
     ///
     /// # Errors
     /// [`AttachError`]; nothing that was there before is lost then.
     pub async fn attach(&self, signature: &AttachableSignature) -> Result<Attached, AttachError> {
         let (image, encoded) = (signature.image(), signature.encoded());
+        let predicate_type = signature.predicate_type().map(PredicateType::as_str);
+        if encoded.format() == Format::DsseEnvelope {
+            let (shared, deadline) = (&self.shared, self.shared.deadline());
+            return attach_envelope(shared, image, encoded.blob(), predicate_type.unwrap_or_default(), deadline).await;
+        }
         match encoded.detached_base64() {
             Some(detached) => self.danger_attach_unverified_simple_signing(image, encoded.blob(), &detached).await,
-            None => self.danger_attach_unverified_bundle(image, encoded.blob(), bundle_annotations()).await,
+            None => {
+                let annotations = bundle_annotations(predicate_type);
+                self.danger_attach_unverified_bundle(image, encoded.blob(), annotations).await
+            }
         }
     }
 

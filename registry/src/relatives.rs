@@ -26,7 +26,7 @@ impl Shared {
             return self.gather(image, deadline, None).await;
         }
         let with_children = async {
-            let mut evidence = self.gather(image, deadline, None).await;
+            let mut evidence = self.gather_one(image, scope, deadline).await;
             if !scope.children.is_empty() {
                 self.add_children(&mut evidence, scope, deadline).await;
             }
@@ -34,7 +34,7 @@ impl Shared {
         };
         let parent = async {
             match &scope.parent {
-                Some(tag) => Some(Box::new(self.gather_parent(image, tag, deadline).await)),
+                Some(tag) => Some(Box::new(self.gather_parent(image, scope, tag, deadline).await)),
                 None => None,
             }
         };
@@ -43,10 +43,19 @@ impl Shared {
         evidence
     }
 
+    /// One image by itself, with its attestations where they are asked for.
+    async fn gather_one(&self, image: &ImageReference, scope: &Scope, deadline: Instant) -> Evidence {
+        let mut evidence = self.gather(image, deadline, None).await;
+        if scope.attestations {
+            self.add_attestations(&mut evidence, deadline).await;
+        }
+        evidence
+    }
+
     /// What a tag names, with its own bytes.
-    async fn gather_parent(&self, image: &ImageReference, tag: &Tag, deadline: Instant) -> Evidence {
+    async fn gather_parent(&self, image: &ImageReference, scope: &Scope, tag: &Tag, deadline: Instant) -> Evidence {
         let named = ImageReference::tagged(image.repository().clone(), tag.clone());
-        let mut evidence = self.gather(&named, deadline, None).await;
+        let mut evidence = self.gather_one(&named, scope, deadline).await;
         // An image that was asked for by its digest and is under the tag itself lists nobody.
         match evidence.resolution.found() {
             Some(digest) if image.digest() != Some(*digest) => {
@@ -68,7 +77,7 @@ impl Shared {
             relatives.truncated = wanted.len() > MAX_CHILDREN;
             let gathering = wanted.into_iter().take(MAX_CHILDREN).map(|digest| {
                 let child = ImageReference::from(PinnedImage { repository: image.repository.clone(), digest });
-                async move { (digest, self.gather(&child, deadline, None).await) }
+                async move { (digest, self.gather_one(&child, scope, deadline).await) }
             });
             // In the order of the index, so that what is beyond the bound does not depend on who answers first.
             let mut gathered = stream::iter(gathering).buffered(CHILDREN_AT_ONCE);

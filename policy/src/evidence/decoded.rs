@@ -230,7 +230,7 @@ impl Inner {
         match decoded.subject {
             Some(found) if found == *expected => None,
             Some(found) => Some(format!("the manifest's subject is `{found}`, not `{expected}`")),
-            None if places.contains(&Place::SignatureTag) => None,
+            None if places.iter().any(|place| matches!(place, Place::AttestationTag | Place::SignatureTag)) => None,
             None => Some(format!("the manifest is listed as a referrer of `{expected}` and has no subject")),
         }
     }

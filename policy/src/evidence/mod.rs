@@ -105,6 +105,8 @@ impl Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
+    /// cosign's manifest under the tag `sha256-<hex>.att`, where attestations are asked for.
+    AttestationTag,
     /// The index under the tag `sha256-<hex>` (OCI distribution-spec, "Referrers Tag Schema").
     FallbackTag,
     /// The referrers API (OCI distribution-spec, "Listing Referrers").
@@ -121,6 +123,7 @@ impl Place {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AttestationTag => "attestation-tag",
             Self::FallbackTag => "fallback-tag",
             Self::ReferrersApi => "referrers-api",
             Self::SignatureTag => "signature-tag",

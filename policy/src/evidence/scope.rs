@@ -7,18 +7,20 @@ use crate::image::{Descriptor, Index, Platforms, Tag};
 pub struct Scope {
     /// The children of an index: those that one of these selects. Empty: the index itself is not fetched.
     pub children: Vec<Platforms>,
+    /// cosign's tag for attestations is asked, too; attestations that are referrers are there anyway.
+    pub attestations: bool,
     /// The tag under which there may be an index that lists the image.
     pub parent: Option<Tag>,
 }
 
 impl Scope {
     /// The image itself and nothing more.
-    pub const IMAGE: Self = Self { children: Vec::new(), parent: None };
+    pub const IMAGE: Self = Self { attestations: false, children: Vec::new(), parent: None };
 
     /// Everything that any rule could ask for about an image.
     #[must_use]
     pub fn everything(parent: Option<Tag>) -> Self {
-        Self { children: vec![Platforms::EveryChild], parent }
+        Self { attestations: true, children: vec![Platforms::EveryChild], parent }
     }
 
     /// Whether the image itself is all.

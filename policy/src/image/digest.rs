@@ -138,6 +138,14 @@ impl Digest {
         Tag::trusted(tag)
     }
 
+    /// The tag under which cosign 2 keeps attestations: `sha256-<hex>.att`.
+    #[must_use]
+    pub fn attestation_tag(&self) -> Tag {
+        let mut tag = format!("{}-{}.att", self.algorithm(), self.encoded());
+        tag.truncate(128);
+        Tag::trusted(tag)
+    }
+
     /// The tag under which cosign 2 keeps simple-signing signatures: `sha256-<hex>.sig`.
     #[must_use]
     pub fn signature_tag(&self) -> Tag {

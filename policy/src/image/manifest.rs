@@ -28,6 +28,8 @@ pub mod media_type {
     pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
     /// A Sigstore bundle, version 0.3.
     pub const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    /// A DSSE envelope as cosign 2 keeps attestations.
+    pub const DSSE_ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
     /// A simple-signing payload as cosign 2 keeps it.
     pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Format, UnverifiedSignature, bundle, simple_signing};
+use super::{Format, UnverifiedSignature, bundle, envelope, simple_signing};
 use crate::evidence::{Cause, Retrieval};
 use crate::image::{Content, Descriptor, Digest, Manifest, media_type};
 use crate::limits;
@@ -68,8 +68,11 @@ pub enum DecodedLayer {
 /// says nothing. Layers with the type of something else (an SBOM, a file system) are not fetched.
 #[must_use]
 pub fn may_be_signature(manifest: &Manifest, layer: &Descriptor) -> bool {
-    let claims =
-        |claimed: &str| is_bundle_type(claimed) || claimed == media_type::SIMPLE_SIGNING || NOTATION.contains(&claimed);
+    let claims = |claimed: &str| {
+        is_bundle_type(claimed)
+            || matches!(claimed, media_type::SIMPLE_SIGNING | media_type::DSSE_ENVELOPE)
+            || NOTATION.contains(&claimed)
+    };
     claims(&layer.media_type)
         || layer.annotations.contains_key(simple_signing::SIGNATURE_ANNOTATION)
         || claims(artifact_type(manifest))
@@ -171,6 +174,10 @@ fn decode_layer(
         return Some(DecodedLayer::Rejected { format, fault });
     }
     let decoded = match layer.annotations.get(simple_signing::SIGNATURE_ANNOTATION) {
+        // cosign writes an empty annotation beside an envelope, whose signature is inside.
+        _ if format == Some(Format::DsseEnvelope) => {
+            envelope::decode(content, layer.annotations.contains_key(simple_signing::CERTIFICATE_ANNOTATION))
+        }
         Some(signature) => {
             let has_certificate = layer.annotations.contains_key(simple_signing::CERTIFICATE_ANNOTATION);
             simple_signing::decode(content, signature, has_certificate)
@@ -192,6 +199,9 @@ fn decode_layer(
 
 fn claimed_format(manifest: &Manifest, layer: &Descriptor) -> Option<Format> {
     let types = [layer.media_type.as_str(), artifact_type(manifest)];
+    if layer.media_type == media_type::DSSE_ENVELOPE {
+        return Some(Format::DsseEnvelope);
+    }
     if layer.annotations.contains_key(simple_signing::SIGNATURE_ANNOTATION)
         || types.contains(&media_type::SIMPLE_SIGNING)
     {

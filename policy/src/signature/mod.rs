@@ -6,6 +6,7 @@
 mod artifact;
 mod bundle;
 mod dsse;
+mod envelope;
 mod json;
 mod simple_signing;
 mod statement;
@@ -29,6 +30,8 @@ pub(crate) use statement::subject_digests;
 /// The format of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
+    /// A DSSE envelope, a layer of the manifest under the `.att` tag: an attestation of cosign 2.
+    DsseEnvelope,
     /// A Notary Project envelope. Recognised, not verified by this version.
     Notation,
     /// A Sigstore bundle with a DSSE envelope, attached as an OCI 1.1 referrer.
@@ -38,10 +41,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// The name in reports: `sigstore-bundle`, `simple-signing` or `notation`.
+    /// The name in reports: `sigstore-bundle`, `simple-signing`, `dsse-envelope` or `notation`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::DsseEnvelope => "dsse-envelope",
             Self::Notation => "notation",
             Self::SigstoreBundle => "sigstore-bundle",
             Self::SimpleSigning => "simple-signing",
@@ -128,6 +132,14 @@ impl UnverifiedSignature {
         &self.signature
     }
 
+    /// The bytes of the statement inside, for a signature that a key has verified.
+    pub(crate) fn statement(&self) -> Option<&[u8]> {
+        match &self.payload {
+            Payload::Dsse { payload, .. } => Some(payload),
+            Payload::SimpleSigning => None,
+        }
+    }
+
     /// RFC 3161 timestamp responses, unverified.
     pub(crate) fn timestamps(&self) -> &[Vec<u8>] {
         &self.timestamps
@@ -156,6 +168,48 @@ pub(crate) enum ClaimFault {
     Malformed { problem: String },
     PayloadType { found: String },
     PredicateType { found: String },
+}
+
+/// What a signed statement attests. Only made from verified bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attested {
+    pub(crate) images: Vec<ClaimedImage>,
+    pub(crate) predicate_type: String,
+}
+
+/// What is attested; `None` for what is no attestation: a plain signature.
+pub(crate) fn attested(signature: &UnverifiedSignature) -> Option<Result<Attested, ClaimFault>> {
+    match &signature.payload {
+        Payload::Dsse { payload_type, payload } => statement::attested(payload_type, payload),
+        Payload::SimpleSigning => None,
+    }
+}
+
+/// What a statement that is to be signed attests.
+pub(crate) fn attested_by(statement: &[u8]) -> Result<Attested, String> {
+    match statement::attested(statement::PAYLOAD_TYPE, statement) {
+        Some(Ok(attested)) => Ok(attested),
+        Some(Err(ClaimFault::Malformed { problem })) => Err(problem),
+        Some(Err(ClaimFault::PayloadType { found })) => Err(format!("its `_type` is `{found}`")),
+        Some(Err(ClaimFault::PredicateType { found })) => Err(format!("its `predicateType` is `{found}`")),
+        None => Err("it is a plain signature".to_owned()),
+    }
+}
+
+/// The statement of a predicate, which is a JSON object.
+pub(crate) fn statement_of(image: &PinnedImage, predicate_type: &str, predicate: &str) -> Vec<u8> {
+    statement::encode_attestation(image, predicate_type, predicate)
+}
+
+/// What the key signs, for a format that holds statements.
+pub(crate) fn unsigned_statement(format: Format, payload: Vec<u8>) -> Result<UnsignedSignature, Unwritable> {
+    match format {
+        Format::SigstoreBundle | Format::DsseEnvelope => {
+            let message = dsse::pre_authentication_encoding(statement::PAYLOAD_TYPE, &payload);
+            Ok(UnsignedSignature { format, payload, message })
+        }
+        Format::SimpleSigning | Format::Notation => Err(Unwritable::Format { format }),
+    }
 }
 
 pub(crate) fn claims(signature: &UnverifiedSignature) -> Result<Claims, ClaimFault> {
@@ -219,7 +273,7 @@ impl Statement {
                 let payload = simple_signing::encode(self);
                 Ok(UnsignedSignature { format, message: payload.clone(), payload })
             }
-            Format::Notation => Err(Unwritable::Format { format }),
+            Format::DsseEnvelope | Format::Notation => Err(Unwritable::Format { format }),
         }
     }
 }
@@ -308,6 +362,10 @@ impl UnsignedSignature {
                 let blob = bundle::encode(statement::PAYLOAD_TYPE, self.payload, signature, timestamps, key);
                 EncodedSignature { format: self.format, blob, detached: None }
             }
+            Format::DsseEnvelope => {
+                let blob = envelope::encode(statement::PAYLOAD_TYPE, &self.payload, signature);
+                EncodedSignature { format: self.format, blob, detached: None }
+            }
             Format::SimpleSigning => {
                 EncodedSignature { format: self.format, blob: self.payload, detached: Some(signature.to_vec()) }
             }
@@ -346,6 +404,7 @@ impl EncodedSignature {
     pub(crate) fn decode(&self) -> Result<UnverifiedSignature, DecodeFault> {
         let content = crate::image::Content::named_by_itself(self.blob.clone());
         match &self.detached {
+            None if self.format == Format::DsseEnvelope => envelope::decode(&content, false),
             None => bundle::decode(&content),
             Some(signature) => simple_signing::decode(&content, &simple_signing::encode_signature(signature), false),
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClaimFault, ClaimedImage, Claims, EXPIRES_FIELD, Statement, expiry, json};
-use crate::image::Digest;
+use super::{Attested, ClaimFault, ClaimedImage, Claims, EXPIRES_FIELD, Statement, expiry, json};
+use crate::image::{Digest, PinnedImage};
 use crate::limits;
 
 /// The DSSE payload type of in-toto statements (in-toto attestation framework, "Envelope").
@@ -57,6 +57,60 @@ pub(super) fn encode(statement: &Statement) -> Vec<u8> {
     };
     // Serializing strings and maps with string keys into memory has no way to fail.
     serde_json::to_vec(&document).unwrap_or_default()
+}
+
+/// The parts of an attestation's statement that say what it is about; the predicate is read by its type.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Attestation {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    subject: Vec<Subject>,
+    predicate_type: String,
+    #[serde(default)]
+    predicate: Option<serde::de::IgnoredAny>,
+}
+
+/// The statement that a predicate, the text of a JSON object, holds of an image.
+pub(super) fn encode_attestation(image: &PinnedImage, predicate_type: &str, predicate: &str) -> Vec<u8> {
+    let text = |text: &str| serde_json::Value::String(text.to_owned());
+    let digest = image.digest;
+    let subject = serde_json::json!([{
+        "name": image.repository.to_string(),
+        "digest": {digest.algorithm(): digest.encoded()},
+    }]);
+    format!(
+        r#"{{"_type":{},"subject":{subject},"predicateType":{},"predicate":{predicate}}}"#,
+        text(STATEMENT_TYPE),
+        text(predicate_type)
+    )
+    .into_bytes()
+}
+
+/// What a verified statement attests; `None` for a plain signature, whose claims are read by [`claims`].
+pub(super) fn attested(payload_type: &str, payload: &[u8]) -> Option<Result<Attested, ClaimFault>> {
+    if payload_type != PAYLOAD_TYPE {
+        return Some(Err(ClaimFault::PayloadType { found: payload_type.to_owned() }));
+    }
+    let malformed = |problem: String| Some(Err(ClaimFault::Malformed { problem }));
+    let document: Attestation = match serde_json::from_slice(payload) {
+        Ok(document) => document,
+        Err(error) => return malformed(error.to_string()),
+    };
+    if document.statement_type != STATEMENT_TYPE && document.statement_type != STATEMENT_TYPE_V0_1 {
+        return Some(Err(ClaimFault::PayloadType { found: document.statement_type }));
+    }
+    if document.predicate_type == SIGNATURE_PREDICATE_TYPE {
+        return None;
+    }
+    if document.predicate.is_none() {
+        return malformed("it has no predicate".to_owned());
+    }
+    if document.subject.is_empty() || document.subject.len() > limits::MAX_SUBJECTS {
+        return malformed(format!("it has no subject, or more than {}", limits::MAX_SUBJECTS));
+    }
+    let images = document.subject.into_iter().map(claimed).collect::<Result<_, _>>();
+    Some(images.map(|images| Attested { images, predicate_type: document.predicate_type }))
 }
 
 /// What a verified statement says.

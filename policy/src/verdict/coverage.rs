@@ -155,7 +155,7 @@ impl Judging<'_> {
         for platform in platforms.missing_from(index) {
             refused.add(format!("the index has no image for `{platform}`"), Vec::new());
         }
-        let scope = Scope { children: vec![platforms.clone()], parent: None };
+        let scope = Scope { children: vec![platforms.clone()], ..Scope::IMAGE };
         let children = scope.children_of(index);
         if children.is_empty() {
             refused.add("the index lists no image that could be run".to_owned(), Vec::new());

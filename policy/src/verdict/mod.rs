@@ -1,6 +1,7 @@
 //! The verdict: a total, pure function of policy, trust, evidence, question and time.
 
 mod assess;
+mod attested;
 mod coverage;
 mod denial;
 mod evaluate;
@@ -16,6 +17,7 @@ use crate::reason::{Code, Outcome};
 use crate::trust::Mode;
 use crate::verify::{Rejection, VerifiedSignature};
 
+pub use attested::{FoundAttestations, find_attestations};
 pub use coverage::scope;
 pub use evaluate::{decide_without_evidence, evaluate};
 pub use exit::{exit_code, worst};

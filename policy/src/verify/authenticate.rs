@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{KeyId, PublicKey};
-use crate::signature::{self, ClaimFault, Claims, Format, UnverifiedSignature};
+use crate::signature::{self, Attested, ClaimFault, Claims, Format, UnverifiedSignature};
 
 /// Most negative facts that are remembered for one signature; positive ones are at most one a key that verifies.
 const MAX_REMEMBERED: usize = 256;
@@ -25,6 +25,7 @@ pub struct Authenticated {
     format: Format,
     key: KeyId,
     claims: Result<Claims, ClaimFault>,
+    attested: Option<Result<Attested, ClaimFault>>,
 }
 
 impl Authenticated {
@@ -38,6 +39,11 @@ impl Authenticated {
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// What it attests; `None` for a plain signature.
+    pub(super) fn attested(&self) -> Option<Result<&Attested, &ClaimFault>> {
+        self.attested.as_ref().map(Result::as_ref)
     }
 
     pub(super) fn claims(&self) -> Result<&Claims, &ClaimFault> {
@@ -78,7 +84,8 @@ pub fn authenticate(
     }
     let fact = key.verifies(signature.message(), signature.signature()).then(|| {
         let claims = signature::claims(signature);
-        Arc::new(Authenticated { format: signature.format(), key: key.id(), claims })
+        let attested = claims.is_err().then(|| signature::attested(signature)).flatten();
+        Arc::new(Authenticated { format: signature.format(), key: key.id(), claims, attested })
     });
     if fact.is_some() || facts.len() < MAX_REMEMBERED {
         facts.insert(key.id(), fact.clone());

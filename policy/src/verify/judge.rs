@@ -202,12 +202,12 @@ fn check_expiry(expires: Option<Timestamp>, now: Timestamp) -> Result<(), Refusa
     }
 }
 
-type Refusal = (Code, String);
+pub(super) type Refusal = (Code, String);
 
 /// Whether a key is believed now for a signature whose trusted time is `signed_at`.
 ///
 /// Without a trusted time, a signature may have been made at any moment up to now: it is then as good as one made now.
-fn check_window(window: &KeyWindow, key: KeyId, time: &TimeEvidence, now: Timestamp) -> Result<(), Refusal> {
+pub(super) fn check_window(window: &KeyWindow, key: KeyId, time: &TimeEvidence, now: Timestamp) -> Result<(), Refusal> {
     let signed_at = time.verified().map(VerifiedTime::time);
     if let Some(compromise) = &window.compromised {
         let earlier = signed_at.is_some_and(|signed_at| signed_at < compromise.since);
@@ -240,7 +240,7 @@ fn check_window(window: &KeyWindow, key: KeyId, time: &TimeEvidence, now: Timest
     Ok(())
 }
 
-fn claim_fault(fault: &ClaimFault) -> Refusal {
+pub(super) fn claim_fault(fault: &ClaimFault) -> Refusal {
     match fault {
         ClaimFault::Malformed { problem } => {
             (Code::Malformed, format!("what was signed cannot be read: {}", quoted(problem)))
@@ -257,7 +257,7 @@ fn claim_fault(fault: &ClaimFault) -> Refusal {
     }
 }
 
-fn other_image(images: &[ClaimedImage], expected: Digest) -> Refusal {
+pub(super) fn other_image(images: &[ClaimedImage], expected: Digest) -> Refusal {
     let message = match images.iter().flat_map(|image| &image.digests).next() {
         Some(found) => format!("the signature is about `{found}`, not about `{expected}`"),
         None => format!("the signature names no image at all, not `{expected}`"),

@@ -4,6 +4,7 @@
 //! are the only constructors of [`Authenticated`] and [`VerifiedSignature`], and claims are read nowhere else.
 
 mod algorithm;
+mod attestation;
 mod authenticate;
 mod judge;
 mod key;
@@ -11,6 +12,7 @@ mod rejection;
 mod timestamp;
 
 pub use algorithm::{KeyKind, algorithm_name};
+pub use attestation::{VerifiedAttestation, judge_attestation};
 pub use authenticate::{Authenticated, AuthenticationMemo, authenticate};
 pub use judge::{Expectation, VerifiedSignature, judge};
 pub use key::{KeyError, KeyId, PublicKey};
@@ -19,6 +21,7 @@ pub(crate) use rejection::quoted;
 pub(crate) use timestamp::verify_timestamp;
 pub use timestamp::{CertificateChain, ChainError, TimeEvidence, VerifiedTime, check_timestamp_answer, trusted_time};
 
+use crate::attestation::{Attestation, PredicateType};
 use crate::image::PinnedImage;
 use crate::reason::Code;
 use crate::signature::{EncodedSignature, Format};
@@ -32,6 +35,7 @@ pub struct AttachableSignature {
     image: PinnedImage,
     key: KeyId,
     encoded: EncodedSignature,
+    predicate_type: Option<PredicateType>,
 }
 
 impl AttachableSignature {
@@ -45,6 +49,12 @@ impl AttachableSignature {
     #[must_use]
     pub fn key(&self) -> KeyId {
         self.key
+    }
+
+    /// The type of what it attests; `None` for a plain signature.
+    #[must_use]
+    pub fn predicate_type(&self) -> Option<&PredicateType> {
+        self.predicate_type.as_ref()
     }
 
     /// Its envelope.
@@ -80,5 +90,42 @@ pub fn check_before_attaching(
     if let Some(rejection) = judged.err().and_then(|rejections| rejections.into_iter().next()) {
         return Err(rejection);
     }
-    Ok(AttachableSignature { image: image.clone(), key: key.id(), encoded })
+    Ok(AttachableSignature { image: image.clone(), key: key.id(), encoded, predicate_type: None })
+}
+
+/// Verifies an attestation that was just made, by the same path that a registry's takes.
+///
+/// # Errors
+/// A [`Rejection`] when the envelope does not read back, is too large to be looked at, or the key does not verify it for
+/// this image.
+pub fn check_attestation_before_attaching(
+    encoded: EncodedSignature,
+    key: &PublicKey,
+    attestation: &Attestation,
+    now: jiff::Timestamp,
+) -> Result<AttachableSignature, Rejection> {
+    let artifact = crate::image::Digest::of(encoded.blob());
+    let rejected = |code, message| Rejection::new(artifact, Some(encoded.format()), code, message);
+    if encoded.blob().len() > crate::limits::MAX_SIGNATURE_BYTES {
+        let most = crate::limits::MAX_SIGNATURE_BYTES;
+        let message =
+            format!("the attestation has {} bytes, and nobody looks at more than {most}", encoded.blob().len());
+        return Err(rejected(Code::LimitExceeded, message));
+    }
+    let signature = encoded.decode().map_err(|fault| rejected(fault.code, fault.detail))?;
+    let facts = authenticate(&signature, key, &AuthenticationMemo::new())
+        .ok_or_else(|| rejected(Code::SignatureInvalid, "the new attestation does not verify".to_owned()))?;
+    let image = &attestation.image;
+    let types = std::slice::from_ref(&attestation.predicate_type);
+    let (window, time) = (KeyWindow::UNBOUNDED, TimeEvidence::NONE);
+    match judge_attestation(artifact, "the signer", &facts, &window, &time, image.digest, types, now) {
+        Some(Ok(_)) if signature.statement() == Some(attestation.statement()) => Ok(AttachableSignature {
+            image: image.clone(),
+            key: key.id(),
+            encoded,
+            predicate_type: Some(attestation.predicate_type.clone()),
+        }),
+        Some(Err(rejection)) => Err(rejection),
+        Some(Ok(_)) | None => Err(rejected(Code::Malformed, "the new attestation reads back as another".to_owned())),
+    }
 }

@@ -19,12 +19,13 @@ use crate::registry::Shared;
 /// The content of the empty descriptor (image-spec, "Guidance for an Empty Descriptor").
 const EMPTY: &[u8] = b"{}";
 
-/// What cosign 3 writes on the manifest of a plain signature. The time of creation is left out, so that the same
-/// signature is the same manifest and signing again adds nothing.
-pub(crate) fn bundle_annotations() -> BTreeMap<String, String> {
+/// What cosign 3 writes on the manifest of a bundle with a statement of this type. The time of creation is left out, so
+/// that the same signature is the same manifest and signing again adds nothing.
+pub(crate) fn bundle_annotations(predicate_type: Option<&str>) -> BTreeMap<String, String> {
+    let predicate_type = predicate_type.unwrap_or(SIGNATURE_PREDICATE_TYPE);
     BTreeMap::from([
         ("dev.sigstore.bundle.content".to_owned(), "dsse-envelope".to_owned()),
-        ("dev.sigstore.bundle.predicateType".to_owned(), SIGNATURE_PREDICATE_TYPE.to_owned()),
+        ("dev.sigstore.bundle.predicateType".to_owned(), predicate_type.to_owned()),
     ])
 }
 

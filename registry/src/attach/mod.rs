@@ -1,6 +1,7 @@
 //! Attaching signatures: pushed, listed where the registry lists referrers, and read back from registries that were not
 //! seen to keep what they take.
 
+mod attestation;
 mod bundle;
 mod converge;
 mod simple_signing;
@@ -12,6 +13,7 @@ use hallmark_policy::image::{Digest, PinnedImage, Tag};
 
 use crate::push::PushError;
 
+pub(crate) use attestation::attach_envelope;
 pub(crate) use bundle::{attach_bundle, bundle_annotations};
 pub(crate) use converge::converge;
 pub(crate) use simple_signing::attach_simple_signing;

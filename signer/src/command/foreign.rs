@@ -78,9 +78,8 @@ const FLAG_FAMILIES: [(&str, &str); 5] = [
 ];
 
 /// Verb of cosign or of a later version, and what to do instead.
-const VERBS: [(&str, &str); 17] = [
+const VERBS: [(&str, &str); 15] = [
     ("attach", "signatures are attached by `hallmark sign`"),
-    ("attest", "this version signs images; attestations come later"),
     ("clean", "remove signatures with your registry's own tools"),
     ("copy", "copy the image and its referrers with `oras copy -r` or `cosign copy`"),
     ("dockerfile", "name the images: `hallmark verify IMAGE...`"),
@@ -94,7 +93,6 @@ const VERBS: [(&str, &str); 17] = [
     ("sign-blob", "this version signs images in registries"),
     ("tree", "use `hallmark inspect IMAGE`"),
     ("triangulate", "use `hallmark inspect IMAGE`"),
-    ("verify-attestation", "this version verifies signatures of images; attestations come later"),
     ("verify-blob", "this version verifies images in registries"),
 ];
 

@@ -1,5 +1,6 @@
 //! The verbs. Each is one file: its arguments, what it does, and how the answer is told.
 
+mod attest;
 mod children;
 mod completion;
 mod copy;
@@ -25,6 +26,7 @@ mod signing;
 mod timestamps;
 mod trust;
 mod verify;
+mod verify_attestation;
 mod verify_bundle;
 
 use std::ffi::OsString;
@@ -59,6 +61,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Sign what is said about images (how they were built, what is in them) and attach it
+    Attest(Box<attest::Arguments>),
     /// Print the completion script of a shell
     Completion(completion::Arguments),
     /// Copy images with everything that is attached to them
@@ -91,6 +95,8 @@ enum Verb {
     Sign(Box<sign::Arguments>),
     /// Say whether images may be used, and why
     Verify(Box<verify::Arguments>),
+    /// Show what is attested of images by a key
+    VerifyAttestation(Box<verify_attestation::Arguments>),
     /// Verify a Sigstore bundle for a file: who signed it, by certificate or by key
     VerifyBundle(verify_bundle::Arguments),
 }
@@ -121,6 +127,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
     }
     let output = Output::new(command_line.output, command_line.verbose);
     match command_line.verb {
+        Verb::Attest(arguments) => attest::run(&arguments, output),
         Verb::Completion(arguments) => completion::run(&arguments, output),
         Verb::Copy(arguments) => copy::run(&arguments, output),
         #[cfg(feature = "demo")]
@@ -136,6 +143,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Verb::Save(arguments) => save::run(&arguments, output),
         Verb::Sign(arguments) => sign::run(&arguments, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
+        Verb::VerifyAttestation(arguments) => verify_attestation::run(&arguments, output),
         Verb::VerifyBundle(arguments) => verify_bundle::run(&arguments, output),
     }
 }

@@ -209,7 +209,7 @@ pub(super) fn left(format: Format, failure: &Failure) -> SignatureReport {
     }
 }
 
-fn attach_failure(error: AttachError) -> Failure {
+pub(super) fn attach_failure(error: AttachError) -> Failure {
     let exit = match &error {
         AttachError::Read(cause) => Exit::Reason(cause.code()),
         AttachError::SubjectMissing { .. } => Exit::Reason(Code::ImageNotFound),

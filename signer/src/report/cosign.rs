@@ -10,7 +10,7 @@ pub(crate) fn cosign_documents(verdict: &Verdict) -> Value {
     let documents = verdict.proof().into_iter().map(|signature| {
         let kind = match signature.format() {
             Format::SigstoreBundle => SIGNATURE_PREDICATE_TYPE,
-            Format::SimpleSigning | Format::Notation => "cosign container image signature",
+            Format::SimpleSigning | Format::Notation | Format::DsseEnvelope => "cosign container image signature",
         };
         json!({
             "critical": {

@@ -1,6 +1,7 @@
 //! With other programs, both ways, on two registries: what they sign we verify, what we sign they verify, and what was
 //! tampered with nobody does.
 
+mod attestations;
 mod clients;
 mod copy;
 mod cosign;
@@ -116,10 +117,15 @@ impl Bench {
 
     /// Puts the `.sig` manifest of one image under the tag of another one in the same repository.
     async fn move_signature_tag(&self, from: &str, to: &str) {
+        self.move_tag(from, to, Digest::signature_tag).await;
+    }
+
+    /// Puts the manifest under a tag that belongs to one image under the same tag of another one, where there is one.
+    async fn move_tag(&self, from: &str, to: &str, tag_of: fn(&Digest) -> hallmark_policy::image::Tag) {
         let (from_image, to_image): (ImageReference, ImageReference) = (from.parse().unwrap(), to.parse().unwrap());
-        let tag = self.digest(from).await.signature_tag();
+        let tag = tag_of(&self.digest(from).await);
         let source = ImageReference::tagged(from_image.repository().clone(), tag);
-        let Observation::Found(manifest) = self.client.fetch_manifest(&source).await else { panic!("{source}") };
+        let Observation::Found(manifest) = self.client.fetch_manifest(&source).await else { return };
         let parsed = Manifest::parse(manifest.content.bytes()).unwrap();
         for layer in parsed.layers.iter().chain([&parsed.config]) {
             let Observation::Found(blob) = self.client.fetch_blob(from_image.repository(), layer.digest, 1 << 20).await
@@ -128,7 +134,7 @@ impl Bench {
             };
             self.client.push_blob(to_image.repository(), blob.bytes()).await.unwrap();
         }
-        let target = ImageReference::tagged(to_image.repository().clone(), self.digest(to).await.signature_tag());
+        let target = ImageReference::tagged(to_image.repository().clone(), tag_of(&self.digest(to).await));
         self.client.push_manifest(&target, &manifest.media_type, manifest.content.bytes()).await.unwrap();
     }
 

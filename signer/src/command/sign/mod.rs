@@ -142,7 +142,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
 }
 
 /// Unlocks every key, each once.
-fn unlock(references: &[KeyReference]) -> Result<Vec<SigningKey>, Failure> {
+pub(super) fn unlock(references: &[KeyReference]) -> Result<Vec<SigningKey>, Failure> {
     let mut keys: Vec<SigningKey> = Vec::new();
     for reference in references {
         let key = reference.unlock()?;

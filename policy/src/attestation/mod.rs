@@ -1,0 +1,124 @@
+//! Attestations: signed statements that say something about an image other than "it is signed" (in-toto attestation
+//! framework, Statement v1): how it was built, what is in it, what a scanner found.
+
+mod predicate_type;
+
+use crate::image::{Digest, PinnedImage};
+use crate::signature::{Format, UnsignedSignature, Unwritable, unsigned_statement};
+
+pub use predicate_type::{PredicateType, PredicateTypeError};
+
+/// What is to be attested of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attestation {
+    /// The image.
+    pub image: PinnedImage,
+    /// The type of the predicate.
+    pub predicate_type: PredicateType,
+    /// The exact bytes of the statement.
+    statement: Vec<u8>,
+}
+
+/// Why something cannot be attested.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttestationError {
+    /// The predicate is not JSON, or not an object.
+    #[error("the predicate is not a JSON object: {problem}")]
+    Predicate {
+        /// What the parser met.
+        problem: String,
+    },
+    /// The statement is not one about this image.
+    #[error("the statement cannot be attested of this image: {problem}")]
+    Statement {
+        /// What is wrong, as a clause.
+        problem: String,
+    },
+}
+
+impl Attestation {
+    /// A statement of a predicate, which is taken over byte for byte: numbers keep their digits.
+    ///
+    /// # Errors
+    /// [`AttestationError`] when the predicate is not a JSON object.
+    pub fn of_predicate(
+        image: &PinnedImage,
+        predicate_type: PredicateType,
+        predicate: &[u8],
+    ) -> Result<Self, AttestationError> {
+        let error = |problem: String| AttestationError::Predicate { problem };
+        let text = std::str::from_utf8(predicate).map_err(|problem| error(problem.to_string()))?.trim();
+        // The depth is that of the readers: serde_json gives up at 128 levels, and so does whoever reads it back.
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|problem| error(problem.to_string()))?;
+        if !value.is_object() {
+            return Err(error("it is another kind of value".to_owned()));
+        }
+        let statement = crate::signature::statement_of(image, predicate_type.as_str(), text);
+        Ok(Self { image: image.clone(), predicate_type, statement })
+    }
+
+    /// A whole statement, as it is.
+    ///
+    /// # Errors
+    /// [`AttestationError`] when it is no in-toto statement, is a plain signature, or is not about the image.
+    pub fn of_statement(image: &PinnedImage, statement: &[u8]) -> Result<Self, AttestationError> {
+        let error = |problem: String| AttestationError::Statement { problem };
+        let attested = crate::signature::attested_by(statement).map_err(error)?;
+        let names = |digest: &Digest| *digest == image.digest;
+        if !attested.images.iter().flat_map(|image| &image.digests).any(names) {
+            return Err(error(format!("it is not about `{}`", image.digest)));
+        }
+        let predicate_type =
+            attested.predicate_type.parse().map_err(|problem: PredicateTypeError| error(problem.to_string()))?;
+        Ok(Self { image: image.clone(), predicate_type, statement: statement.to_vec() })
+    }
+
+    /// The exact bytes of the statement.
+    #[must_use]
+    pub fn statement(&self) -> &[u8] {
+        &self.statement
+    }
+
+    /// What the key signs, for a format.
+    ///
+    /// # Errors
+    /// [`Unwritable`] for formats that hold no attestations.
+    pub fn unsigned(&self, format: Format) -> Result<UnsignedSignature, Unwritable> {
+        unsigned_statement(format, self.statement.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> PinnedImage {
+        let reference: crate::image::ImageReference = "r.example/app:1".parse().unwrap();
+        reference.pin(Digest::of(b"image"))
+    }
+
+    #[test]
+    fn a_predicate_is_taken_over_byte_for_byte_and_reads_back() {
+        let predicate = br#" {"b":1.10,"a":12345678901234567890123,"c":"\u00e9"} "#;
+        let attested = Attestation::of_predicate(&image(), "vuln".parse().unwrap(), predicate).unwrap();
+        let text = std::str::from_utf8(attested.statement()).unwrap();
+        assert!(text.contains(r#"{"b":1.10,"a":12345678901234567890123,"c":"\u00e9"}"#), "{text}");
+        assert_eq!(Attestation::of_statement(&image(), attested.statement()).unwrap(), attested);
+    }
+
+    #[test]
+    fn must_not_attest_what_is_no_object_or_is_about_another_image() {
+        for bad in [&b"[]"[..], b"1", b"", b"{", b"{}{}", b"\xff"] {
+            assert!(Attestation::of_predicate(&image(), "spdx".parse().unwrap(), bad).is_err());
+        }
+        let deep = format!("{}{}{}", "{\"a\":".repeat(200), "1", "}".repeat(200));
+        assert!(Attestation::of_predicate(&image(), "spdx".parse().unwrap(), deep.as_bytes()).is_err());
+        let other = PinnedImage { digest: Digest::of(b"other"), ..image() };
+        let good = Attestation::of_predicate(&image(), "spdx".parse().unwrap(), b"{}").unwrap();
+        assert!(Attestation::of_statement(&other, good.statement()).is_err());
+        let text = String::from_utf8(good.statement().to_vec()).unwrap();
+        let plain = text.replace("https://spdx.dev/Document", crate::signature::SIGNATURE_PREDICATE_TYPE);
+        assert!(Attestation::of_statement(&image(), plain.as_bytes()).is_err(), "a signature is no attestation");
+        assert!(Attestation::of_statement(&image(), b"{}").is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! Authenticated attestations in time, under trust: does one speak for its authority about this image, now?
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::judge::{check_window, claim_fault, other_image};
+use super::{Authenticated, KeyId, Rejection, TimeEvidence, VerifiedTime, quoted};
+use crate::attestation::PredicateType;
+use crate::image::Digest;
+use crate::reason::Code;
+use crate::signature::{Attested, Format};
+use crate::trust::KeyWindow;
+
+/// An attestation that verified, is about this image, and was made at a time that trust covers. Only
+/// [`judge_attestation`] makes one.
+///
+/// ```compile_fail,E0277
+/// fn has_default<T: Default>() {}
+/// has_default::<hallmark_policy::verify::VerifiedAttestation>();
+/// ```
+/// ```compile_fail,E0616
+/// fn rename(attestation: &mut hallmark_policy::verify::VerifiedAttestation) {
+///     attestation.authority = String::new();
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedAttestation {
+    artifact: Digest,
+    subject: Digest,
+    format: Format,
+    key: KeyId,
+    authority: String,
+    predicate_type: String,
+    facts: Arc<Authenticated>,
+    time: Option<VerifiedTime>,
+}
+
+impl VerifiedAttestation {
+    /// Digest of the manifest that carries it.
+    #[must_use]
+    pub fn artifact(&self) -> Digest {
+        self.artifact
+    }
+
+    /// The manifest or index that it is about.
+    #[must_use]
+    pub fn subject(&self) -> Digest {
+        self.subject
+    }
+
+    /// Its format.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The key that made it.
+    #[must_use]
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// The authority that it speaks for.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The type of its predicate.
+    #[must_use]
+    pub fn predicate_type(&self) -> &str {
+        &self.predicate_type
+    }
+
+    /// The time by which it existed, where trusted timestamp authorities vouch for one.
+    #[must_use]
+    pub fn time(&self) -> Option<&VerifiedTime> {
+        self.time.as_ref()
+    }
+}
+
+/// Judges one authenticated attestation of `authority`: it must be of one of these types and about `digest`, and its
+/// key must be believed. The name inside what was signed does not matter: what is attested is attested of the bytes.
+///
+/// `None` for what is no attestation at all: a plain signature.
+///
+/// # Errors
+/// Why it does not count.
+#[expect(clippy::too_many_arguments, reason = "each is another kind of thing, as with `judge`")]
+pub fn judge_attestation(
+    artifact: Digest,
+    authority: &str,
+    facts: &Arc<Authenticated>,
+    window: &KeyWindow,
+    time: &TimeEvidence,
+    digest: Digest,
+    types: &[PredicateType],
+    now: Timestamp,
+) -> Option<Result<VerifiedAttestation, Rejection>> {
+    let attested = facts.attested()?;
+    Some(check(attested, facts, window, time, digest, types, now).map_or_else(
+        |(code, message)| {
+            let authority = Some(authority.to_owned());
+            Err(Rejection { artifact, format: Some(facts.format()), code, message, authority })
+        },
+        |attested| {
+            Ok(VerifiedAttestation {
+                artifact,
+                subject: digest,
+                format: facts.format(),
+                key: facts.key(),
+                authority: authority.to_owned(),
+                predicate_type: attested.predicate_type.clone(),
+                facts: Arc::clone(facts),
+                time: time.verified().cloned(),
+            })
+        },
+    ))
+}
+
+fn check<'a>(
+    attested: Result<&'a Attested, &crate::signature::ClaimFault>,
+    facts: &Authenticated,
+    window: &KeyWindow,
+    time: &TimeEvidence,
+    digest: Digest,
+    types: &[PredicateType],
+    now: Timestamp,
+) -> Result<&'a Attested, (Code, String)> {
+    let attested = attested.map_err(claim_fault)?;
+    if types.iter().all(|wanted| wanted.as_str() != attested.predicate_type) {
+        let wanted: Vec<String> = types.iter().map(|wanted| format!("`{wanted}`")).collect();
+        let found = quoted(&attested.predicate_type);
+        let message = format!("the attestation is of type `{found}`, not of {}", wanted.join(" or "));
+        return Err((Code::PredicateTypeMismatch, message));
+    }
+    if !attested.images.iter().any(|image| image.digests.contains(&digest)) {
+        return Err(other_image(&attested.images, digest));
+    }
+    check_window(window, facts.key(), time, now)?;
+    time.check()?;
+    Ok(attested)
+}
