@@ -9,6 +9,8 @@ mod fuzz;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod peers;
 #[cfg(test)]
 mod recorded;
