@@ -42,17 +42,26 @@ impl FromStr for Repository {
     /// Parses a name without tag and digest, and brings it into normal form.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let problem = |problem| ReferenceError::Malformed { reference: shorten(text), problem };
+        let too_long = "its name is longer than 255 characters, with its host";
         if text.is_empty() {
             return Err(problem("it is empty"));
         }
         if text.len() > MAX_NAME_LENGTH {
-            return Err(problem("its name is longer than 255 characters"));
+            return Err(problem(too_long));
         }
         let (host, path) = split_host(text);
         let host = normal_host(host).ok_or_else(|| problem("its registry host is not a host name or address"))?;
+        // Upper-case letters made it a host. In lower case it would name a user of Docker Hub.
+        if !is_host_by_looks(&host) {
+            return Err(problem("its registry host has neither a dot nor a port"));
+        }
         let path = if host == DOCKER_HUB && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
         if let Some(why) = path_problem(&path) {
             return Err(problem(why));
+        }
+        // Short forms have grown: what is accepted is accepted again as it is shown.
+        if host.len().saturating_add(1).saturating_add(path.len()) > MAX_NAME_LENGTH {
+            return Err(problem(too_long));
         }
         Ok(Self { host, path })
     }
@@ -238,13 +247,15 @@ impl fmt::Debug for ImageReference {
 /// (distribution `reference.ParseNormalizedNamed`).
 fn split_host(name: &str) -> (&str, &str) {
     match name.split_once('/') {
-        Some((first, rest))
-            if first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase()) =>
-        {
+        Some((first, rest)) if is_host_by_looks(first) || first.bytes().any(|b| b.is_ascii_uppercase()) => {
             (first, rest)
         }
         _ => (DOCKER_HUB, name),
     }
+}
+
+fn is_host_by_looks(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost"
 }
 
 /// A host in lower case, Docker Hub's other names folded into one; `None` when it is no host.
@@ -358,6 +369,17 @@ mod tests {
     }
 
     #[test]
+    fn must_not_accept_a_short_name_whose_normal_form_is_too_long() {
+        for (text, grows_by) in [("", "docker.io/library/"), ("team/", "docker.io/"), ("r.example/", "")] {
+            let at_most = MAX_NAME_LENGTH - grows_by.len() - text.len();
+            let image: ImageReference = format!("{text}{}:1", "a".repeat(at_most)).parse().unwrap();
+            assert_eq!(image.to_string().parse(), Ok(image));
+            let longer = format!("{text}{}:1", "a".repeat(at_most + 1));
+            assert!(longer.parse::<ImageReference>().is_err(), "{longer}");
+        }
+    }
+
+    #[test]
     fn must_not_parse_what_is_not_a_reference() {
         let long = "a".repeat(300);
         for text in [
@@ -378,6 +400,8 @@ mod tests {
             "r.example/a:",
             "r.example/a:-x",
             "r_x.example/a",
+            "HOST/a",
+            "Library/nginx",
             "[::1/a",
             "[zz]/a",
             "user@r.example/a",
