@@ -17,7 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::items::ItemKind;
 use crate::quote::quote_error_body;
 use crate::registry::Shared;
-use crate::transport::{Access, Failure, Redirects, Request, Response, Transfer, Waits};
+use crate::transport::{Access, Account, Failure, Redirects, Request, Response, Transfer, Waits};
 
 /// The manifest types that we read. Registries convert, or hide, what a client does not name; the last one is what
 /// ORAS wrote before OCI 1.1 was final.
@@ -136,6 +136,7 @@ impl Shared {
             redirects,
             limit: MAX_MANIFEST_BYTES,
             deadline,
+            account: Account::Nobody,
             waits: Waits::Patiently,
         })
     }

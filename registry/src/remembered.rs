@@ -48,6 +48,12 @@ impl<K: Eq + Hash + Clone, V: Clone> Remembered<K, V> {
         value
     }
 
+    /// All that is remembered now.
+    pub(crate) fn values(&self) -> Vec<V> {
+        let now = Instant::now();
+        self.lock().by_key.values().filter(|entry| entry.until > now).map(|entry| entry.value.clone()).collect()
+    }
+
     pub(crate) fn forget(&self, key: &K) {
         self.lock().remove(key);
     }
@@ -115,6 +121,7 @@ mod tests {
         let map = Remembered::with_capacity(2);
         map.insert(1, "a", MINUTE);
         map.insert(2, "b", Duration::ZERO);
+        assert_eq!(map.values(), ["a"]);
         assert_eq!((map.find(&1), map.find(&2)), (Some("a"), None));
         map.insert(3, "c", MINUTE);
         assert_eq!((map.find(&1), map.find(&3)), (Some("a"), Some("c")));

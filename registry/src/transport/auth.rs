@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{AUTHORIZATION, HeaderValue};
+use ::http::header::AUTHORIZATION;
 use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use super::account::Shown;
 use super::challenge::{Challenge, challenges};
 use super::door::{Asked, Door, Knock};
 use super::grants::{Grants, Service};
 use super::sight::Sights;
-use super::{Failure, Redirects, Request, Response, Transfer, Transport, token};
+use super::{Account, Failure, Redirects, Request, Response, Transfer, Transport, token};
+use crate::content_cache::Partition;
 use crate::credentials::{Credential, CredentialSource, Lookup, Unavailable};
 use crate::remembered::Remembered;
 
@@ -23,6 +25,9 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 const CAPACITY: usize = 4096;
 /// Most bytes of what the API's root says; the specification has it say nothing.
 const MAX_ROOT_BYTES: usize = 64 * 1024;
+
+/// Tells accounts apart within this process. It never leaves it, so that nobody needs to be kept from guessing.
+const SALT: [u8; 32] = [0; 32];
 
 /// Answers challenges.
 pub(super) struct Auth<T> {
@@ -74,7 +79,7 @@ impl<T: Transport + 'static> Auth<T> {
         &self,
         request: &Request,
         asked: &[Challenge],
-        mut used: Option<HeaderValue>,
+        mut used: Option<Shown>,
         mut lookup: Lookup,
     ) -> Result<Response, Failure> {
         // A password that was kept may have been changed meanwhile; a token that was granted just now has not.
@@ -157,31 +162,31 @@ impl<T: Transport + 'static> Auth<T> {
         Ok(if asked.is_empty() { Arc::new([Challenge::Basic]) } else { asked.into() })
     }
 
-    /// The header that answers what is asked, and what is known about us where that had to be found out; `refused` is a
-    /// header that the registry did not accept just now.
+    /// What answers what is asked, and what is known about us where that had to be found out; `refused` is
+    /// what the registry did not accept just now.
     async fn answer(
         &self,
         request: &Request,
         asked: &[Challenge],
-        refused: Option<&HeaderValue>,
-    ) -> Result<(Option<HeaderValue>, Lookup), Failure> {
+        refused: Option<&Shown>,
+    ) -> Result<(Option<Shown>, Lookup), Failure> {
         if asked.is_empty() {
             return Ok((None, Lookup::default()));
         }
         let generation = self.credentials.generation().await;
         let held = self.grants.held(request, generation, refused);
-        if let Some((header, false)) = held {
-            return Ok((Some(header), Lookup::default()));
+        if let Some((shown, false)) = held {
+            return Ok((Some(shown), Lookup::default()));
         }
         let lookup = match (self.credentials.find(&request.repository, request.deadline).await, held) {
             (Ok(lookup), _) => lookup,
             // It is time for the next token, and this one is still good.
-            (Err(_), Some((header, _))) => return Ok((Some(header), Lookup::default())),
+            (Err(_), Some((shown, _))) => return Ok((Some(shown), Lookup::default())),
             (Err(unavailable), None) => return Err(unavailable.into()),
         };
         let first = self.answer_as(request, asked, generation, &lookup, refused).await;
         let is_refused = match &first {
-            Ok(header) => header.is_some() && header.as_ref() == refused,
+            Ok(shown) => shown.is_some() && shown.as_ref() == refused,
             Err(failure) => matches!(failure, Failure::Unauthorized(_)),
         };
         if is_refused
@@ -194,25 +199,29 @@ impl<T: Transport + 'static> Auth<T> {
         Ok((first?, lookup))
     }
 
-    /// The header by which somebody answers what is asked.
+    /// What somebody answers what is asked.
     async fn answer_as(
         &self,
         request: &Request,
         asked: &[Challenge],
         generation: u64,
         lookup: &Lookup,
-        refused: Option<&HeaderValue>,
-    ) -> Result<Option<HeaderValue>, Failure> {
+        refused: Option<&Shown>,
+    ) -> Result<Option<Shown>, Failure> {
         let credential = lookup.credential.as_ref();
+        let account = match credential {
+            Some(_) => Account::Of(Partition::of(&SALT, &self.credentials, &request.repository)),
+            None => Account::Nobody,
+        };
         match (choose(asked, request, credential), credential) {
             (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
-                token::basic(username, password).map(Some)
+                Ok(Some(Shown { header: token::basic(username, password)?, account }))
             }
             (None | Some(Challenge::Basic), _) => Ok(None),
             (Some(Challenge::Bearer { realm, service }), credential) => {
-                let service = Service { realm, name: service.as_deref(), credential, generation };
-                let header = self.grants.header(&self.inner, request, service, refused).await;
-                header.map(Some).map_err(|failure| explain(failure, lookup))
+                let service = Service { realm, name: service.as_deref(), credential, account, generation };
+                let shown = self.grants.header(&self.inner, request, service, refused).await;
+                shown.map(Some).map_err(|failure| explain(failure, lookup))
             }
         }
     }
@@ -243,10 +252,11 @@ fn choose<'a>(asked: &'a [Challenge], request: &Request, credential: Option<&Cre
     asked.iter().find(can_answer).or(asked.first())
 }
 
-fn with_authorization(request: &Request, header: Option<HeaderValue>) -> Request {
+fn with_authorization(request: &Request, shown: Option<Shown>) -> Request {
     let mut request = request.clone();
-    if let Some(header) = header {
+    if let Some(Shown { header, account }) = shown {
         request.headers.insert(AUTHORIZATION, header);
+        request.account = account;
     }
     request
 }
@@ -289,6 +299,7 @@ mod tests {
         /// Tokens up to this one are not good any more.
         revoked: Mutex<usize>,
         issued: Mutex<usize>,
+        accounts: Mutex<Vec<Account>>,
     }
 
     const BEARER: &str = r#"Bearer realm="https://registry.example.com/token",service="s""#;
@@ -301,6 +312,7 @@ mod tests {
                 log: Mutex::default(),
                 revoked: Mutex::default(),
                 issued: Mutex::default(),
+                accounts: Mutex::default(),
             }
         }
 
@@ -334,6 +346,7 @@ mod tests {
         fn send<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Response, Failure>> {
             let (kind, answer) = self.serve(request);
             *self.log.lock().unwrap().entry(kind).or_default() += 1;
+            self.accounts.lock().unwrap().push(request.account);
             async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 answer
@@ -540,6 +553,34 @@ mod tests {
         let layer = Auth::new(Hides::default(), CredentialSource::anonymous());
         assert!(layer.send(&asked).await.is_ok_and(|answer| answer.status == 404));
         assert_eq!(layer.inner.log.lock().unwrap().get("root"), None);
+    }
+
+    /// Whose traffic the requests are, where a registry asks and where it does not.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_counts_for_whom_it_shows() {
+        const BASIC: &str = r#"Basic realm="r""#;
+        let with_password = || CredentialSource::anonymous().with_password("registry.example.com", "ann", "canary");
+        let other = || with_password().with_password("registry.example.com/app", "bob", "canary");
+        let mut accounts = Vec::new();
+        for (challenge, credentials, is_somebody) in [
+            ("", with_password(), &[false][..]),
+            (BASIC, with_password(), &[false, true]),
+            (BASIC, other(), &[false, true]),
+            (BEARER, with_password(), &[false, true, true]),
+            (BEARER, CredentialSource::anonymous(), &[false, false, false]),
+        ] {
+            let layer = Auth::new(Guarded::asking(challenge), credentials);
+            assert!(all_good(&ask(&layer, 1).await), "{challenge}");
+            let seen = std::mem::take(&mut *layer.inner.accounts.lock().unwrap());
+            let found: Vec<bool> = seen.iter().map(|account| *account != Account::Nobody).collect();
+            assert_eq!(found, is_somebody, "{challenge}");
+            // With what was kept it is the same.
+            assert!(all_good(&ask(&layer, 1).await), "{challenge}");
+            assert_eq!(layer.inner.accounts.lock().unwrap().last(), seen.last(), "{challenge}");
+            accounts.push(seen.last().copied().unwrap());
+        }
+        assert_ne!(accounts[1], accounts[2], "two accounts of one registry");
+        assert_eq!(accounts[1], accounts[3], "one account, however it is shown");
     }
 
     use super::super::Access;

@@ -1,4 +1,4 @@
-//! Leaves a host alone while it asks for that: one window for all askers, and one probe when it is over.
+//! Leaves a host alone while it asks for that: one window for all askers of one account, and one probe when it is over.
 //!
 //! A 429, or a 503 with a `Retry-After`, begins a window. Until it ends no request goes to the host; then one does, the
 //! probe, and the others wait for what becomes of it. So a host that is overwhelmed sees one request a window, however
@@ -19,7 +19,7 @@ const LONGEST_OWN_WINDOW: Duration = Duration::from_secs(10);
 /// (another account, a raised limit) is noticed within this time. It also bounds what one wrong header can do.
 const LONGEST_WINDOW: Duration = Duration::from_secs(300);
 
-/// What keeps askers from a host.
+/// What keeps the askers of one account from a host.
 #[derive(Default)]
 pub(super) struct Gate {
     state: Mutex<State>,
@@ -112,10 +112,15 @@ impl Gate {
         self.lock().enter(now())
     }
 
-    /// What became of a request that was let in.
-    pub(super) fn report(&self, entry: Entry, pace: Pace) {
-        self.lock().report(entry, pace, now());
+    /// What became of a request that was let in. Gives whether a window begins with it.
+    pub(super) fn report(&self, entry: Entry, pace: Pace) -> bool {
+        let mut state = self.lock();
+        let before = state.windows;
+        state.report(entry, pace, now());
+        let begins = state.windows != before;
+        drop(state);
         self.changed.notify_waiters();
+        begins
     }
 
     /// A request that was let in was dropped before there was an answer.
@@ -130,11 +135,6 @@ impl Gate {
             Phase::Open => None,
             Phase::Closed(window) | Phase::Probing(window) => Some(window),
         }
-    }
-
-    /// How many windows there were since the start.
-    pub(super) fn windows(&self) -> u64 {
-        self.lock().windows
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -340,7 +340,7 @@ mod tests {
         assert_eq!((gate.enter(), gate.enter()), (Some(Entry::Probe), None));
         // While the probe is under way: until the own time is over, or the probe is back.
         assert!(gate.wait(now() + seconds(5)).await.is_err());
-        let (waited, ()) = tokio::join!(gate.wait(now() + seconds(5)), async { gate.report(Entry::Probe, Pace::Fine) });
+        let (waited, _) = tokio::join!(gate.wait(now() + seconds(5)), async { gate.report(Entry::Probe, Pace::Fine) });
         assert_eq!((waited, gate.enter()), (Ok(()), Some(Entry::Free)));
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::http::header::HeaderValue;
 use hallmark_policy::image::Repository;
 use tokio::sync::watch;
 use url::Url;
 
+use super::account::Shown;
 use super::token::{Granted, bearer, grant};
-use super::{Access, Failure, Request, Transport, now};
+use super::{Access, Account, Failure, Request, Transport, now};
 use crate::credentials::Credential;
 use crate::remembered::Remembered;
 
@@ -51,12 +51,12 @@ struct State {
 }
 
 /// What a request for a token comes to, for everybody who waits for it.
-type Outcome = Result<HeaderValue, Failure>;
+type Outcome = Result<Shown, Failure>;
 type Flight = watch::Receiver<Option<Outcome>>;
 
 /// A token in the form in which it is sent.
 struct Held {
-    header: HeaderValue,
+    shown: Shown,
     /// When a new one is asked for, while this one is still used.
     renew_at: Instant,
     until: Instant,
@@ -67,6 +67,7 @@ pub(super) struct Service<'a> {
     pub(super) realm: &'a Url,
     pub(super) name: Option<&'a str>,
     pub(super) credential: Option<&'a Credential>,
+    pub(super) account: Account,
     /// Of the files that the credential is from.
     pub(super) generation: u64,
 }
@@ -76,34 +77,29 @@ impl Grants {
         Self { slots: Remembered::with_capacity(CAPACITY) }
     }
 
-    /// The header of a token that is held, and whether it is time for the next one. Who we are need not be known for it.
-    pub(super) fn held(
-        &self,
-        request: &Request,
-        generation: u64,
-        refused: Option<&HeaderValue>,
-    ) -> Option<(HeaderValue, bool)> {
+    /// What shows a token that is held, and whether it is time for the next one. Who we are need not be known for it.
+    pub(super) fn held(&self, request: &Request, generation: u64, refused: Option<&Shown>) -> Option<(Shown, bool)> {
         match self.slots.find(&Scope::of(request, generation))?.held_or_asked_for(refused) {
-            Ready::Good(header) => Some((header, false)),
-            Ready::Renew(header) => Some((header, true)),
+            Ready::Good(shown) => Some((shown, false)),
+            Ready::Renew(shown) => Some((shown, true)),
             Ready::AskedFor(_) | Ready::Nothing => None,
         }
     }
 
-    /// The header for a request; `refused` is one that the registry did not accept just now.
+    /// What to show for a request; `refused` is what the registry did not accept just now.
     pub(super) async fn header<T: Transport + 'static>(
         &self,
         transport: &Arc<T>,
         request: &Request,
         service: Service<'_>,
-        refused: Option<&HeaderValue>,
+        refused: Option<&Shown>,
     ) -> Outcome {
         let slot = self.slots.find_or_insert_with(Scope::of(request, service.generation), KEPT, Arc::default);
         let mut flight = match slot.held_or_asked_for(refused) {
-            Ready::Good(header) => return Ok(header),
-            Ready::Renew(header) => {
+            Ready::Good(shown) => return Ok(shown),
+            Ready::Renew(shown) => {
                 slot.begin(transport, request, &service);
-                return Ok(header);
+                return Ok(shown);
             }
             Ready::AskedFor(flight) => flight,
             Ready::Nothing => slot.begin(transport, request, &service),
@@ -126,24 +122,24 @@ impl Scope {
 
 /// What there is for an asker.
 enum Ready {
-    Good(HeaderValue),
+    Good(Shown),
     /// Good as well, and it is time to ask for the next one.
-    Renew(HeaderValue),
+    Renew(Shown),
     AskedFor(Flight),
     Nothing,
 }
 
 impl Slot {
-    fn held_or_asked_for(&self, refused: Option<&HeaderValue>) -> Ready {
+    fn held_or_asked_for(&self, refused: Option<&Shown>) -> Ready {
         let mut state = self.lock();
         let state = &mut *state;
         // One that broke off without an outcome, with the runtime that it was on.
         state.flight.take_if(|flight| flight.has_changed().is_err());
         let now = now();
-        state.held.take_if(|held| held.until <= now || refused == Some(&held.header));
+        state.held.take_if(|held| held.until <= now || refused == Some(&held.shown));
         match (&state.held, &state.flight) {
-            (Some(held), None) if held.renew_at <= now => Ready::Renew(held.header.clone()),
-            (Some(held), _) => Ready::Good(held.header.clone()),
+            (Some(held), None) if held.renew_at <= now => Ready::Renew(held.shown.clone()),
+            (Some(held), _) => Ready::Good(held.shown.clone()),
             (None, Some(flight)) => Ready::AskedFor(flight.clone()),
             (None, None) => Ready::Nothing,
         }
@@ -165,29 +161,31 @@ impl Slot {
         drop(state);
         let (slot, transport) = (Arc::clone(self), Arc::clone(transport));
         let begun = now();
-        let request = Request { deadline: request.deadline.max(begun + LONGEST), ..request.clone() };
+        let account = service.account;
+        let request = Request { account, deadline: request.deadline.max(begun + LONGEST), ..request.clone() };
         let (realm, name) = (service.realm.clone(), service.name.map(str::to_owned));
         let credential = service.credential.cloned();
         tokio::spawn(async move {
             let granted = grant(&*transport, &request, &realm, name.as_deref(), credential.as_ref()).await;
-            let outcome = slot.keep(granted, begun);
+            let outcome = slot.keep(granted, account, begun);
             // Everybody may have left.
             let _ = tell.send(Some(outcome));
         });
         flight
     }
 
-    fn keep(&self, granted: Result<Granted, Failure>, begun: Instant) -> Outcome {
-        let outcome = granted.and_then(|granted| Ok((bearer(&granted.token)?, granted.lifetime)));
+    fn keep(&self, granted: Result<Granted, Failure>, account: Account, begun: Instant) -> Outcome {
+        let outcome =
+            granted.and_then(|granted| Ok((Shown { header: bearer(&granted.token)?, account }, granted.lifetime)));
         let mut state = self.lock();
         state.flight = None;
         match outcome {
-            Ok((header, lifetime)) => {
+            Ok((shown, lifetime)) => {
                 // Its life is counted from when it was asked for: it may have been made at any time since then.
                 let until = begun + lifetime.saturating_sub(MARGIN.min(lifetime / 4));
                 let renew_at = until.checked_sub(lifetime / 4).unwrap_or(begun);
-                state.held = Some(Held { header: header.clone(), renew_at, until });
-                Ok(header)
+                state.held = Some(Held { shown: shown.clone(), renew_at, until });
+                Ok(shown)
             }
             Err(failure) => {
                 // What is held stays good; the next attempt comes in the middle of what is left of it.

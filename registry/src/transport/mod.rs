@@ -3,8 +3,9 @@
 //! From the outside in: [`auth`] answers challenges ([`door`] keeps what a registry asks for, [`grants`] the tokens,
 //! [`sight`] what an answer to nobody in particular is worth), [`redirect`] follows where following is safe, [`retry`] repeats
 //! what may be repeated and leaves a host alone that asks for that ([`queue`] keeps what is known of each host, [`gate`]
-//! its windows), [`count`] counts what really goes out, and [`http`] sends.
+//! its windows for one [`account`]), [`count`] counts what really goes out, and [`http`] sends.
 
+mod account;
 mod advice;
 mod auth;
 mod challenge;
@@ -37,6 +38,7 @@ use crate::address::Refused;
 use crate::configuration::{Configuration, ConfigurationError};
 use crate::endpoint::Endpoint;
 
+pub(crate) use account::Account;
 pub use advice::RateLimit;
 pub(crate) use gate::backoff;
 pub use queue::HostTraffic;
@@ -57,6 +59,8 @@ pub(crate) struct Request {
     /// The repository that it is about: credentials and tokens are scoped to it.
     pub(crate) repository: Repository,
     pub(crate) access: Access,
+    /// Nobody's, until [`auth`] shows who we are.
+    pub(crate) account: Account,
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
@@ -192,8 +196,8 @@ mod fake {
     use futures_util::FutureExt as _;
 
     use super::{
-        Access, Arc, BoxFuture, Bytes, Endpoint, Failure, HeaderMap, Method, Redirects, Request, Response, StatusCode,
-        Transfer, Transport, Url, Waits, now,
+        Access, Account, Arc, BoxFuture, Bytes, Endpoint, Failure, HeaderMap, Method, Redirects, Request, Response,
+        StatusCode, Transfer, Transport, Url, Waits, now,
     };
 
     /// Answers from a list, and keeps the requests.
@@ -251,6 +255,7 @@ mod fake {
             endpoint: Arc::new(endpoint),
             repository,
             access: Access::Pull,
+            account: Account::Nobody,
             method,
             headers: HeaderMap::new(),
             body: Bytes::new(),

@@ -1,5 +1,5 @@
-//! What is known of each host that is dialled: how many requests are under way, whether it wants to be left alone, and
-//! what it says of its limits. One stalling host never takes what others need.
+//! What is known of each host that is dialled: how many requests are under way, whether it wants to be left alone by an
+//! account, and what it says of its limits. One stalling host never takes what others need.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::advice::{RateLimit, pace};
 use super::gate::{Entry, Gate, Pace};
-use super::{Failure, Request, Response, now};
+use super::{Account, Failure, Request, Response, now};
 use crate::endpoint::authority;
 use crate::remembered::Remembered;
 
@@ -21,6 +21,9 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// Most registries that are kept apart from the other hosts. References name them, and rules name those by host, so that
 /// there are as many as an operator has written down.
 const MAX_REGISTRIES: usize = 256;
+/// Most accounts of one host that are told apart; they are in the operator's files of credentials, or are what programs
+/// that the operator names say. Beyond them the one that asked nothing for longest is forgotten: that costs a request.
+const MAX_ACCOUNTS: usize = 1024;
 
 /// Every host that is dialled.
 pub(crate) struct Hosts {
@@ -37,9 +40,9 @@ pub struct HostTraffic {
     /// The registry, as references name it.
     pub host: String,
     /// For how long it is left alone from now on, because it asked for that; zero while the one request is under way
-    /// that finds out whether it takes others again.
+    /// that finds out whether it takes others again. Of several accounts, the one that waits longest.
     pub paused_for: Option<Duration>,
-    /// How often it asked for that: windows.
+    /// How often it asked for that: windows, of all accounts.
     pub pauses: u64,
     /// How many requests it turned away: 429, or 503 with a time.
     pub refused: u64,
@@ -53,8 +56,14 @@ impl Hosts {
         Self { requests_per_host, registries: Mutex::default(), others }
     }
 
-    /// The host that a request goes to.
-    pub(super) fn of(&self, request: &Request) -> Arc<Host> {
+    /// The host that a request goes to, and how its account stands with it.
+    pub(super) fn of(&self, request: &Request) -> Caller {
+        let host = self.host(request);
+        let quota = host.quotas.find_or_insert_with(request.account, LIFETIME, Arc::default);
+        Caller { host, quota }
+    }
+
+    fn host(&self, request: &Request) -> Arc<Host> {
         let make = || Arc::new(Host::new(self.requests_per_host));
         if request.endpoint.is_origin_of(&request.url) {
             let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,63 +85,95 @@ impl Hosts {
 }
 
 /// One host.
-pub(super) struct Host {
-    pub(super) gate: Gate,
+struct Host {
     permits: Semaphore,
+    quotas: Remembered<Account, Arc<Quota>>,
+    pauses: AtomicU64,
     refused: AtomicU64,
     rate_limit: Mutex<Option<RateLimit>>,
 }
 
+/// How one account stands with a host.
+#[derive(Default)]
+struct Quota {
+    gate: Gate,
+    rate_limit: Mutex<Option<RateLimit>>,
+}
+
+/// One account at one host.
+pub(super) struct Caller {
+    host: Arc<Host>,
+    quota: Arc<Quota>,
+}
+
 impl Host {
     fn new(requests: usize) -> Self {
-        let (refused, rate_limit) = (AtomicU64::new(0), Mutex::new(None));
-        Self { gate: Gate::default(), permits: Semaphore::new(requests), refused, rate_limit }
+        Self {
+            permits: Semaphore::new(requests),
+            quotas: Remembered::with_capacity(MAX_ACCOUNTS),
+            pauses: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            rate_limit: Mutex::new(None),
+        }
+    }
+
+    fn traffic(&self, name: &str) -> HostTraffic {
+        let windows = self.quotas.values().into_iter().filter_map(|quota| quota.gate.window());
+        HostTraffic {
+            host: name.to_owned(),
+            paused_for: windows.map(|window| window.until.saturating_duration_since(now())).max(),
+            pauses: self.pauses.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            rate_limit: *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+impl Caller {
+    pub(super) fn gate(&self) -> &Gate {
+        &self.quota.gate
     }
 
     /// A place among the requests under way; `None` when the host asked to be left alone before there was one.
     pub(super) async fn admit(&self, deadline: Instant) -> Result<Option<Pass<'_>>, Failure> {
-        let permit = tokio::time::timeout_at(deadline.into(), self.permits.acquire()).await;
+        let permit = tokio::time::timeout_at(deadline.into(), self.host.permits.acquire()).await;
         let Ok(Ok(permit)) = permit else { return Err(Failure::Deadline) };
-        let entry = self.gate.enter();
-        Ok(entry.map(|entry| Pass { host: self, entry: Some(entry), _permit: permit }))
+        let entry = self.gate().enter();
+        Ok(entry.map(|entry| Pass { caller: self, entry: Some(entry), _permit: permit }))
     }
 
+    /// What the host says of its limit for this account.
     pub(super) fn rate_limit(&self) -> Option<RateLimit> {
-        *self.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn traffic(&self, name: &str) -> HostTraffic {
-        HostTraffic {
-            host: name.to_owned(),
-            paused_for: self.gate.window().map(|window| window.until.saturating_duration_since(now())),
-            pauses: self.gate.windows(),
-            refused: self.refused.load(Ordering::Relaxed),
-            rate_limit: self.rate_limit(),
-        }
+        *self.quota.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The right to send one request.
 pub(super) struct Pass<'a> {
-    host: &'a Host,
+    caller: &'a Caller,
     entry: Option<Entry>,
     _permit: SemaphorePermit<'a>,
 }
 
 impl Pass<'_> {
-    /// Tells the host's other askers what the answer means for them.
+    /// Tells the account's other askers what the answer means for them.
     pub(super) fn report(mut self, result: &Result<Response, Failure>) -> Pace {
+        let Caller { host, quota } = self.caller;
         if let Ok(response) = result
             && let Some(limit) = RateLimit::of(&response.headers)
         {
-            *self.host.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
+            for rate_limit in [&host.rate_limit, &quota.rate_limit] {
+                *rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
+            }
         }
         let pace = pace(result);
         if matches!(pace, Pace::Slower { .. }) {
-            self.host.refused.fetch_add(1, Ordering::Relaxed);
+            host.refused.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(entry) = self.entry.take() {
-            self.host.gate.report(entry, pace);
+        if let Some(entry) = self.entry.take()
+            && quota.gate.report(entry, pace)
+        {
+            host.pauses.fetch_add(1, Ordering::Relaxed);
         }
         pace
     }
@@ -142,7 +183,7 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         // Whoever asked has left. Others wait for this probe: the next one takes its place.
         if let Some(entry) = self.entry.take() {
-            self.host.gate.give_back(entry);
+            self.caller.gate().give_back(entry);
         }
     }
 }

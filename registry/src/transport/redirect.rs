@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use url::Url;
 
-use super::{Failure, Redirects, Request, Response, Transport};
+use super::{Account, Failure, Redirects, Request, Response, Transport};
 use crate::address::Zone;
 use crate::endpoint::{is_loopback, literal_address, same_origin};
 
@@ -38,6 +38,7 @@ impl<T: Transport> Redirect<T> {
             let target = target(&request, &response).map_err(Failure::Inconsistent)?;
             if !same_origin(&request.url, &target) {
                 request.headers.remove(AUTHORIZATION);
+                request.account = Account::Nobody;
                 // An entity tag means something at the host that gave it.
                 request.headers.remove(IF_NONE_MATCH);
             }
@@ -137,6 +138,7 @@ mod tests {
     async fn redirects_are_few_and_lose_the_credentials_at_another_host() {
         let mut asked = request(Method::GET, "registry.example.com/app");
         asked.headers.insert(AUTHORIZATION, "Bearer canary".parse().unwrap());
+        asked.account = Account::Of(crate::Partition::undivided());
         let to = |location: &'static str| answer(307, &[("location", location)]);
         let layer = Redirect {
             inner: Fake::new([
@@ -147,15 +149,11 @@ mod tests {
             ]),
         };
         assert_eq!(layer.send(&asked).await.unwrap().status.as_u16(), 200);
-        let shown: Vec<bool> = layer
-            .inner
-            .seen
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|request| request.headers.contains_key(AUTHORIZATION))
-            .collect();
+        let seen = std::mem::take(&mut *layer.inner.seen.lock().unwrap());
+        let shown: Vec<bool> = seen.iter().map(|request| request.headers.contains_key(AUTHORIZATION)).collect();
         assert_eq!(shown, [true, true, false, false]);
+        let counted: Vec<bool> = seen.iter().map(|request| request.account != Account::Nobody).collect();
+        assert_eq!(counted, shown, "whose traffic it is");
         let layer = Redirect { inner: Fake::new((0..5).map(|_| to("/again"))) };
         assert!(matches!(layer.send(&asked).await, Err(Failure::Inconsistent(_))));
         assert_eq!(layer.inner.seen.lock().unwrap().len(), 1 + MAX_REDIRECTS);

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::gate::{Pace, Refusal, Window, backoff};
-use super::queue::{Host, Hosts};
+use super::queue::{Caller, Hosts};
 use super::{Failure, Request, Response, Transport, Waits, now};
 use crate::endpoint::authority;
 use crate::quote::{quote, quote_error_body};
@@ -28,25 +28,25 @@ pub(super) struct Retry<T> {
 
 impl<T: Transport> Retry<T> {
     async fn send_patiently(&self, request: &Request) -> Result<Response, Failure> {
-        let host = self.hosts.of(request);
+        let caller = self.hosts.of(request);
         let mut patience = Patience { request, longest: self.patience, until: None };
         let (mut refused, mut hiccups) = (0, 0);
         loop {
-            if host.gate.window().is_some() {
-                let wait = host.gate.wait(patience.until());
-                wait.await.map_err(|window| left_alone(request, &host, window, None))?;
+            if caller.gate().window().is_some() {
+                let wait = caller.gate().wait(patience.until());
+                wait.await.map_err(|window| left_alone(request, &caller, window, None))?;
             }
-            let Some(pass) = host.admit(request.deadline).await? else { continue };
+            let Some(pass) = caller.admit(request.deadline).await? else { continue };
             let result = self.inner.send(request).await;
             let pace = pass.report(&result);
             let pause = match (&result, pace) {
                 (Ok(response), Pace::Slower { refusal, .. }) => {
                     let pause = backoff(PAUSE, refused);
                     refused += 1;
-                    let window = host.gate.window().unwrap_or(Window { until: now(), refusal });
+                    let window = caller.gate().window().unwrap_or(Window { until: now(), refusal });
                     let again = window.until.max(now() + pause);
                     if again > patience.until() || !may_be_repeated(request, refusal) {
-                        return Err(left_alone(request, &host, window, Some(response)));
+                        return Err(left_alone(request, &caller, window, Some(response)));
                     }
                     pause
                 }
@@ -107,7 +107,7 @@ fn is_read(request: &Request) -> bool {
 }
 
 /// Why a host is not asked: what it answered just now, or what it answered to somebody before.
-fn left_alone(request: &Request, host: &Host, window: Window, response: Option<&Response>) -> Failure {
+fn left_alone(request: &Request, caller: &Caller, window: Window, response: Option<&Response>) -> Failure {
     let who = match request.endpoint.is_origin_of(&request.url) {
         true => "it".to_owned(),
         false => format!("`{}`", authority(&request.url)),
@@ -122,7 +122,7 @@ fn left_alone(request: &Request, host: &Host, window: Window, response: Option<&
         (None, Refusal::Unavailable) => "said that it serves nobody".to_owned(),
     };
     let seconds = window.until.saturating_duration_since(now()).as_millis().div_ceil(1000).max(1);
-    let limit = host.rate_limit().map(|limit| format!("; {limit}")).unwrap_or_default();
+    let limit = caller.rate_limit().map(|limit| format!("; {limit}")).unwrap_or_default();
     let problem = format!("{who} {what}, and is left alone for {seconds} s{limit}");
     match window.refusal {
         Refusal::Throttled => Failure::Throttled(problem),
@@ -132,6 +132,7 @@ fn left_alone(request: &Request, host: &Host, window: Window, response: Option<&
 
 #[cfg(test)]
 mod tests {
+    use super::super::Account;
     use super::super::fake::{Fake, answer, request, url};
     use super::*;
 
@@ -249,8 +250,8 @@ mod tests {
     async fn must_not_hold_up_others_when_the_one_who_probes_leaves() {
         let stalls = super::super::fake::Stalls::default();
         let layer = Retry { inner: stalls, hosts: Arc::new(Hosts::new(32)), patience: Duration::from_secs(600) };
-        let host = layer.hosts.of(&app(Method::GET));
-        let pass = host.admit(now() + PAUSE).await.unwrap().unwrap();
+        let caller = layer.hosts.of(&app(Method::GET));
+        let pass = caller.admit(now() + PAUSE).await.unwrap().unwrap();
         pass.report(&after(429, 5));
         let mut asked = app(Method::GET);
         asked.deadline = now() + Duration::from_secs(600);
@@ -280,6 +281,40 @@ mod tests {
             (traffic[0].host.as_str(), traffic[0].refused, traffic[0].paused_for),
             ("registry.example.com", 0, None)
         );
+    }
+
+    fn account(name: &str) -> Account {
+        let credentials = crate::CredentialSource::anonymous().with_password("registry.example.com", name, "p");
+        Account::Of(crate::Partition::of(&[0; 32], &credentials, &"registry.example.com/app".parse().unwrap()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn must_not_silence_an_account_because_another_has_used_up_its_quota() {
+        let accounts = [Account::Nobody, account("ann"), account("bob")];
+        let mut answers: Vec<_> = (0..3).flat_map(|_| [after(429, 60), good(), good()]).collect();
+        answers.extend([after(429, 60), after(429, 60)]);
+        let layer = layer(answers);
+        let by = |account: Account| Request { account, waits: Waits::Briefly, ..app(Method::GET) };
+        for turn in 0..3 {
+            let at = |offset: usize| by(accounts[(turn + offset) % 3]);
+            assert!(matches!(layer.send(&at(0)).await, Err(Failure::Throttled(_))), "{turn}");
+            for other in [1, 2] {
+                assert!(layer.send(&at(other)).await.is_ok(), "{turn} {other}");
+            }
+            // Its twin: the one that was told so waits, and sends one request when the window is over.
+            assert!(matches!(layer.send(&at(0)).await, Err(Failure::Throttled(_))), "{turn}");
+            assert_eq!(layer.inner.seen.lock().unwrap().len(), 3 * (turn + 1));
+            assert_eq!(layer.hosts.traffic()[0].paused_for, Some(Duration::from_secs(60)));
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        // Two windows at one time, one probe each.
+        for probing in [accounts[0], accounts[1]] {
+            for _ in 0..5 {
+                assert!(matches!(layer.send(&by(probing)).await, Err(Failure::Throttled(_))));
+            }
+        }
+        assert_eq!(layer.inner.seen.lock().unwrap().len(), 9 + 2);
+        assert_eq!((layer.hosts.traffic()[0].pauses, layer.hosts.traffic()[0].refused), (5, 5));
     }
 
     #[tokio::test(start_paused = true)]

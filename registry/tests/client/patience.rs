@@ -10,7 +10,7 @@ use axum::response::Response;
 use hallmark_policy::Code;
 use hallmark_policy::evidence::Observation;
 use hallmark_policy::image::{Digest, ImageReference, Index};
-use hallmark_registry::{Configuration, PushError, Registry};
+use hallmark_registry::{Configuration, CredentialSource, PushError, Registry};
 
 use crate::scripted::{Scripted, annotations, client, client_with, text};
 
@@ -214,4 +214,40 @@ async fn must_not_put_a_manifest_under_a_tag_again_and_does_so_under_its_digest(
         let log = server.take_log();
         assert_eq!(log.iter().filter(|line| line.starts_with("PUT")).count(), puts, "{log:#?}");
     }
+}
+
+/// A registry of two tenants, by path, that counts what each of them asks.
+#[tokio::test]
+async fn must_not_keep_a_tenant_waiting_because_another_has_used_up_its_quota() {
+    let by_ann =
+        |request: &Request| request.headers().get("authorization").is_some_and(|shown| shown == "Basic YW5uOnA=");
+    let server = Scripted::with(
+        move |request| match request.headers().contains_key("authorization") {
+            false => {
+                let mut response = text(401, "{}");
+                response.headers_mut().insert("www-authenticate", "Basic realm=\"r\"".parse().unwrap());
+                Some(response)
+            }
+            true => by_ann(request).then(|| throttled("60")),
+        },
+        |_, response| response,
+    )
+    .await;
+    let credentials = CredentialSource::anonymous()
+        .with_password(&format!("{}/team-a", server.host), "ann", "p")
+        .with_password(&format!("{}/team-b", server.host), "bob", "p");
+    let registry = client_with(Configuration { credentials, ..Configuration::default() });
+    let image = server.push_image(&registry, "team-b/app").await;
+    for _ in 0..5 {
+        let Observation::Unknown(cause) = registry.resolve(&server.reference("team-a/app:v1")).await else {
+            panic!("it was answered")
+        };
+        assert_eq!(cause.code(), Code::RegistryThrottled);
+        let resolved = registry.resolve(&server.reference("team-b/app:v1")).await;
+        assert_eq!(resolved, Observation::Found(image.digest));
+    }
+    let log = server.take_log();
+    let asked = |team: &str| log.iter().filter(|line| line.contains(team)).count();
+    assert_eq!((asked("team-a"), asked("team-b")), (1, 5), "{log:#?}");
+    assert_eq!(registry.traffic()[0].pauses, 1);
 }

@@ -180,7 +180,7 @@ impl Metrics {
         registry.register("registry_requests_refused", help, self.registry_refused.clone());
         let help = "Times that a registry asked for less traffic and was left alone";
         registry.register("registry_pauses", help, self.registry_pauses.clone());
-        let help = "1 while a registry is left alone because it asked for that";
+        let help = "1 while a registry is left alone by at least one account because it asked for that";
         registry.register("registry_paused", help, self.registry_paused.clone());
         let help = "Requests that a registry says it allows us in its window";
         registry.register("registry_rate_limit", help, self.registry_rate_limit.clone());
