@@ -11,6 +11,7 @@ pub mod key;
 mod output;
 mod progress;
 mod report;
+mod sigstore;
 mod timestamp;
 
 pub use command::main;

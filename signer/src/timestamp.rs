@@ -5,13 +5,12 @@ use std::time::Duration;
 use hallmark_policy::image::Digest;
 use hallmark_policy::limits::MAX_TIMESTAMP_BYTES;
 use hallmark_policy::verify::{CertificateChain, check_timestamp_answer};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
 
 use crate::error::{Exit, Failure};
+use crate::sigstore::{Http, Problem, Question};
 
-/// Longest time for one answer. Authorities sign one small structure.
-const TIMEOUT: Duration = Duration::from_secs(15);
 const QUERY_TYPE: &str = "application/timestamp-query";
 const REPLY_TYPE: &str = "application/timestamp-reply";
 const NONCE_BYTES: usize = 8;
@@ -21,12 +20,17 @@ pub(crate) struct TimestampAuthorities {
     urls: Vec<Url>,
     /// Under which an answer must verify, when the person who signs knows it.
     chain: Option<CertificateChain>,
-    client: Client,
+    http: Http,
 }
 
 impl TimestampAuthorities {
     /// The authorities at these addresses. Plain HTTP is as good as https: an answer is signed, and holds the nonce.
     pub(crate) fn new(addresses: &[String], chain: Option<CertificateChain>) -> Result<Self, Failure> {
+        Ok(Self { chain, ..Self::patient(addresses, Duration::ZERO)? })
+    }
+
+    /// The same, asked again for this long when they are down or busy.
+    pub(crate) fn patient(addresses: &[String], patience: Duration) -> Result<Self, Failure> {
         let mut urls: Vec<Url> = Vec::new();
         for address in addresses {
             let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -39,15 +43,7 @@ impl TimestampAuthorities {
                 urls.push(url);
             }
         }
-        let client = Client::builder()
-            .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(|error| {
-                Failure::new(Exit::Unexpected, format!("no HTTP client: {error}"), "check SSL_CERT_FILE")
-            })?;
-        Ok(Self { urls, chain, client })
+        Ok(Self { urls, chain: None, http: Http::new(patience)? })
     }
 
     /// How many are asked.
@@ -61,31 +57,27 @@ impl TimestampAuthorities {
         let mut answers = Vec::new();
         for url in &self.urls {
             let answer = self.ask_one(url, signature).await.map_err(|problem| {
-                let host = url.host_str().unwrap_or_default();
                 let hint = "check the address and the authority's state, and run it again; nothing was attached";
-                Failure::new(Exit::Unexpected, format!("timestamp authority `{host}`: {problem}"), hint)
+                problem.of("timestamp authority", url, hint)
             })?;
             answers.push(answer);
         }
         Ok(answers)
     }
 
-    async fn ask_one(&self, url: &Url, signature: &[u8]) -> Result<Vec<u8>, String> {
-        let nonce = nonce()?;
-        let request = self.client.post(url.clone()).header(CONTENT_TYPE, QUERY_TYPE).header(ACCEPT, REPLY_TYPE);
-        let sent = request.body(query(&Digest::of(signature), &nonce)).send().await;
-        let mut response = sent.map_err(|error| error.without_url().to_string())?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("it answered {}", response.status().as_u16()));
-        }
-        let mut answer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| error.without_url().to_string())? {
-            if answer.len() + chunk.len() > MAX_TIMESTAMP_BYTES {
-                return Err(format!("its answer is larger than {MAX_TIMESTAMP_BYTES} bytes"));
-            }
-            answer.extend_from_slice(&chunk);
-        }
-        check_timestamp_answer(&answer, signature, &nonce, self.chain.as_ref())?;
+    async fn ask_one(&self, url: &Url, signature: &[u8]) -> Result<Vec<u8>, Problem> {
+        let nonce = nonce().map_err(Problem::Broken)?;
+        let question = Question {
+            method: Method::POST,
+            url: url.clone(),
+            headers: HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(REPLY_TYPE))]),
+            body: Some((QUERY_TYPE, query(&Digest::of(signature), &nonce))),
+            accepted: &[200, 201],
+            most: MAX_TIMESTAMP_BYTES,
+            secret: None,
+        };
+        let answer = self.http.ask(&question).await?.body;
+        check_timestamp_answer(&answer, signature, &nonce, self.chain.as_ref()).map_err(Problem::Broken)?;
         Ok(answer)
     }
 }

@@ -17,6 +17,7 @@ mod faults;
 mod floods;
 mod indexes;
 mod kept;
+mod keyless;
 mod logins;
 mod managed_keys;
 mod passwords;

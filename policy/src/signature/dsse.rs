@@ -2,7 +2,8 @@
 
 /// The bytes that a DSSE signature is over (DSSE protocol, "Signature Definition"):
 /// `"DSSEv1" SP LEN(type) SP type SP LEN(body) SP body`, lengths in ASCII decimal.
-pub(crate) fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let header = format!("DSSEv1 {} {} {} ", payload_type.len(), payload_type, payload.len());
     let mut message = header.into_bytes();
     message.extend_from_slice(payload);

@@ -18,14 +18,15 @@ use jiff::Timestamp;
 
 use crate::image::{Digest, ImageReference, PinnedImage};
 use crate::limits;
+use crate::sigstore::{BundleContent, BundleMaker, LogAnswer, write_bundle};
 use crate::verify::{KeyId, PublicKey};
 
 pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, may_be_signature};
 pub(crate) use artifact::{Repetitions, decode_artifact_within};
 pub(crate) use bundle::read_whole as read_whole_bundle;
-pub(crate) use dsse::pre_authentication_encoding;
-pub use statement::SIGNATURE_PREDICATE_TYPE;
+pub use dsse::pre_authentication_encoding;
 pub(crate) use statement::subject_digests;
+pub use statement::{PAYLOAD_TYPE as IN_TOTO_PAYLOAD_TYPE, SIGNATURE_PREDICATE_TYPE};
 
 /// The format of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -339,6 +340,26 @@ impl UnsignedSignature {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// Puts payload and signature into a bundle with all that vouches for it. Nothing is verified yet: see
+    /// [`crate::verify::check_bundle_before_attaching`].
+    ///
+    /// # Errors
+    /// What cannot be written, as a clause: only bundles have a place for entries and certificates.
+    pub fn encode_with_material(
+        self,
+        signature: &[u8],
+        maker: BundleMaker<'_>,
+        entries: Vec<LogAnswer>,
+        timestamps: Vec<Vec<u8>>,
+    ) -> Result<EncodedSignature, String> {
+        if self.format != Format::SigstoreBundle {
+            return Err("only bundles have a place for log entries and certificates".to_owned());
+        }
+        let content = BundleContent::Envelope { payload_type: statement::PAYLOAD_TYPE, payload: &self.payload };
+        let blob = write_bundle(content, signature, maker, entries, timestamps)?;
+        Ok(EncodedSignature { format: self.format, blob, detached: None })
     }
 
     /// Puts payload and signature into the format's own envelope. Nothing is verified yet: see

@@ -10,7 +10,7 @@ use crate::image::{Digest, PinnedImage};
 use crate::limits;
 
 /// The DSSE payload type of in-toto statements (in-toto attestation framework, "Envelope").
-pub(super) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// `_type` of a statement, version 1.
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// `_type` of a statement, version 0.1, which some writers still use.

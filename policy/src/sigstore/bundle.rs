@@ -84,6 +84,14 @@ impl UnverifiedBundle {
         }
         read_whole_bundle(bytes)
     }
+
+    /// The certificate that it carries, in DER, unverified.
+    pub(crate) fn certificate(&self) -> Option<&[u8]> {
+        match &self.maker {
+            Maker::Certificate(der) => Some(der),
+            Maker::Key => None,
+        }
+    }
 }
 
 impl Signed {

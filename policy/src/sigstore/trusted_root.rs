@@ -130,6 +130,12 @@ impl TrustedRoot {
         self.digest
     }
 
+    /// Whether its authorities publish certificates, so that a certificate without that promise is not one of theirs.
+    #[must_use]
+    pub fn publishes_certificates(&self) -> bool {
+        !self.certificate_logs.is_empty()
+    }
+
     fn read(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() > limits::MAX_TRUSTED_ROOT_BYTES {
             return Err(format!("it is larger than {} bytes", limits::MAX_TRUSTED_ROOT_BYTES));

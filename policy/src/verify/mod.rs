@@ -25,6 +25,9 @@ use crate::attestation::{Attestation, PredicateType};
 use crate::image::PinnedImage;
 use crate::reason::Code;
 use crate::signature::{EncodedSignature, Format};
+use crate::sigstore::{
+    Artifact, Demands, IssuedCertificate, TrustedRoot, UnverifiedBundle, VerifiedBundle, verify_own_bundle,
+};
 use crate::trust::KeyWindow;
 
 /// A signature that was read back from its own envelope and verified, and so may be attached to an image.
@@ -68,6 +71,39 @@ impl AttachableSignature {
     pub fn format(&self) -> Format {
         self.encoded.format()
     }
+}
+
+/// Verifies a bundle that was just made with certificates, log entries or timestamps: as a signature, by the same path
+/// that a registry's takes, and as a bundle, with everything that vouches for it. `key` is the key that signed; without
+/// one it is the certificate's.
+///
+/// # Errors
+/// A [`Rejection`] when either way refuses it.
+pub fn check_bundle_before_attaching(
+    encoded: EncodedSignature,
+    key: Option<&PublicKey>,
+    image: &PinnedImage,
+    root: &TrustedRoot,
+    demands: &Demands,
+    now: jiff::Timestamp,
+) -> Result<(AttachableSignature, VerifiedBundle), Rejection> {
+    let artifact = crate::image::Digest::of(encoded.blob());
+    let format = Some(encoded.format());
+    let rejected = |code, message| Rejection::new(artifact, format, code, message);
+    let bundle = UnverifiedBundle::parse(encoded.blob()).map_err(|fault| rejected(fault.code, fault.detail))?;
+    let verified = verify_own_bundle(&bundle, Artifact::Digest(image.digest), key, root, demands, now)
+        .map_err(|refusal| rejected(refusal.code, refusal.message))?;
+    let certified;
+    let key = match (key, bundle.certificate()) {
+        (Some(key), _) => key,
+        (None, Some(der)) => {
+            let certificate = IssuedCertificate::read(der);
+            certified = certificate.map_err(|problem| rejected(Code::CertificateUntrusted, problem))?;
+            certified.key()
+        }
+        (None, None) => return Err(rejected(Code::CertificateUntrusted, "it has no certificate".to_owned())),
+    };
+    Ok((check_before_attaching(encoded, key, image, now)?, verified))
 }
 
 /// Verifies a signature that was just made, by the same path that a registry's takes.

@@ -90,10 +90,10 @@ const VERBS: [(&str, &str); 15] = [
     ("initialize", "there is nothing to initialize: trust is what `--key` and `--policy` name"),
     ("login", "log in with `docker login`; its credentials are used"),
     ("public-key", "use `hallmark key inspect KEY`"),
-    ("sign-blob", "this version signs images in registries"),
+    ("sign-blob", "use `hallmark sign-bundle --bundle BUNDLE FILE`"),
     ("tree", "use `hallmark inspect IMAGE`"),
     ("triangulate", "use `hallmark inspect IMAGE`"),
-    ("verify-blob", "this version verifies images in registries"),
+    ("verify-blob", "use `hallmark verify-bundle --bundle BUNDLE FILE`"),
 ];
 
 /// The answer to an unknown flag or verb that cosign has.

@@ -22,7 +22,9 @@ mod repair;
 mod resign;
 mod save;
 mod sign;
+mod sign_bundle;
 mod signing;
+mod sigstore;
 mod timestamps;
 mod trust;
 mod verify;
@@ -93,6 +95,8 @@ enum Verb {
     Save(Box<save::Arguments>),
     /// Sign images and attach the signatures to them
     Sign(Box<sign::Arguments>),
+    /// Sign a file into a Sigstore bundle, by who you are or by a key
+    SignBundle(Box<sign_bundle::Arguments>),
     /// Say whether images may be used, and why
     Verify(Box<verify::Arguments>),
     /// Show what is attested of images by a key
@@ -142,6 +146,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Verb::Resign(arguments) => resign::run(&arguments, output),
         Verb::Save(arguments) => save::run(&arguments, output),
         Verb::Sign(arguments) => sign::run(&arguments, output),
+        Verb::SignBundle(arguments) => sign_bundle::run(&arguments, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
         Verb::VerifyAttestation(arguments) => verify_attestation::run(&arguments, output),
         Verb::VerifyBundle(arguments) => verify_bundle::run(&arguments, output),

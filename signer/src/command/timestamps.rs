@@ -31,6 +31,10 @@ impl Arguments {
         !self.timestamp_url.is_empty()
     }
 
+    pub(super) fn urls(&self) -> &[String] {
+        &self.timestamp_url
+    }
+
     pub(super) fn authorities(&self) -> Result<TimestampAuthorities, Failure> {
         let chain = self.timestamp_certificate_chain.as_deref().map(read_chain).transpose()?;
         TimestampAuthorities::new(&self.timestamp_url, chain)

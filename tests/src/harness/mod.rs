@@ -9,6 +9,7 @@ pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod service;
+pub(crate) mod sigstore;
 pub(crate) mod tls;
 pub(crate) mod token_server;
 pub(crate) mod world;

@@ -1,0 +1,100 @@
+//! The flags for Sigstore's services: who one is, who certifies it, and which logs and timestamp authorities see it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hallmark_policy::limits;
+use hallmark_policy::sigstore::TrustedRoot;
+
+use super::{files, registry_access};
+use crate::error::{Exit, Failure};
+use crate::sigstore::{Ceremony, Choice, Instance, Log, LogVersion, MAX_CONFIG_BYTES, Services, address};
+
+/// Sigstore's services.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sigstore")]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Use the staging instance: its services, its trusted root
+    #[arg(long, conflicts_with = "signing_config")]
+    pub(super) staging: bool,
+    /// Say who you are with this identity token (OpenID Connect): the token, or a file that holds it. A token on the
+    /// command line can be seen by other users of this machine: a file or SIGSTORE_ID_TOKEN cannot
+    #[arg(long, value_name = "TOKEN_OR_FILE")]
+    pub(super) identity_token: Option<String>,
+    /// Believe these authorities and logs: what was signed is verified by them before it goes anywhere
+    #[arg(long, value_name = "FILE")]
+    pub(super) trusted_root: Option<PathBuf>,
+    /// Sign with the services of this signing config (version 0.2), in place of the public-good instance's
+    #[arg(long, value_name = "FILE")]
+    pub(super) signing_config: Option<PathBuf>,
+    /// Sign with this certificate authority (Fulcio)
+    #[arg(long, value_name = "URL", conflicts_with_all = ["signing_config", "staging"])]
+    fulcio_url: Option<String>,
+    /// Enter signatures into this transparency log (Rekor); may be repeated
+    #[arg(long, value_name = "URL", conflicts_with_all = ["signing_config", "staging"])]
+    rekor_url: Vec<String>,
+    /// The version of the API of the logs that --rekor-url names
+    #[arg(long, value_name = "VERSION", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    rekor_version: u8,
+    /// The audience that identity tokens are made for, which is also the name of this program to where people log in
+    #[arg(long, value_name = "ID", default_value = "sigstore")]
+    oidc_client_id: String,
+    /// Keep asking services that are down or busy for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    sigstore_timeout: u64,
+}
+
+impl Arguments {
+    /// The services that are named; those of an instance where none is. Authorities of `--timestamp-url` come on top of
+    /// the flags, and in place of a config's.
+    pub(super) fn ceremony(&self, timestamp_urls: &[String]) -> Result<Ceremony, Failure> {
+        let now = registry_access::clock()();
+        let instance = if self.staging { Instance::Staging } else { Instance::PublicGood };
+        let mut services = match &self.signing_config {
+            Some(file) => Services::of_config(&read(file, MAX_CONFIG_BYTES)?, now)?,
+            None if self.fulcio_url.is_some() || !self.rekor_url.is_empty() => self.services()?,
+            None => Services::of_instance(instance, now)?,
+        };
+        if !timestamp_urls.is_empty() {
+            services.timestamps = Choice::all(timestamp_urls.to_vec());
+        }
+        let root = self.root(instance)?;
+        Ceremony::new(services, root, self.oidc_client_id.clone(), Duration::from_secs(self.sigstore_timeout))
+    }
+
+    fn services(&self) -> Result<Services, Failure> {
+        let version = if self.rekor_version == 2 { LogVersion::Two } else { LogVersion::One };
+        let log = |text: &String| Ok::<_, Failure>(Log { url: address(text, "a `--rekor-url`")?, version });
+        let authority = self.fulcio_url.as_deref().map(|text| address(text, "`--fulcio-url`")).transpose()?;
+        let mut logs: Vec<Log> = Vec::new();
+        for log in self.rekor_url.iter().map(log) {
+            let log = log?;
+            if !logs.contains(&log) {
+                logs.push(log);
+            }
+        }
+        Ok(Services { authority, issuer: None, logs: Choice::all(logs), timestamps: Choice::all(Vec::new()) })
+    }
+
+    fn root(&self, instance: Instance) -> Result<TrustedRoot, Failure> {
+        let root = match (&self.trusted_root, instance) {
+            (Some(file), _) => {
+                TrustedRoot::parse(&read(file, u64::try_from(limits::MAX_TRUSTED_ROOT_BYTES).unwrap_or(u64::MAX))?)
+            }
+            (None, Instance::Staging) => TrustedRoot::staging(),
+            (None, Instance::PublicGood) => TrustedRoot::public_good(),
+        };
+        root.map_err(|error| {
+            let hint = "give a complete `trusted_root.json` of the instance that signs";
+            Failure::new(Exit::Invalid, format!("the trusted root cannot be used: {error}"), hint)
+        })
+    }
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
+    files::read(path, most).map_err(|problem| {
+        let message = format!("`{}` cannot be read: {problem}", path.display());
+        Failure::new(Exit::Invalid, message, "check the file's name and that you may read it")
+    })
+}

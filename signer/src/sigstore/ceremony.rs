@@ -1,0 +1,142 @@
+//! One signature through all services: certificate, signature, timestamps and log entries, and then its verification.
+
+use std::time::Duration;
+
+use futures_util::future::try_join;
+use hallmark_policy::sigstore::{BundleContent, BundleMaker, Demands, IssuedCertificate, LogAnswer, TrustedRoot};
+use hallmark_policy::verify::PublicKey;
+
+use super::fulcio;
+use super::http::Http;
+use super::rekor::{LogFailure, Proposal};
+use super::services::Services;
+use super::token::IdentityToken;
+use crate::error::{Exit, Failure};
+use crate::key::{KeyType, PrivateKey, SigningKey};
+use crate::timestamp::TimestampAuthorities;
+
+/// How far the clocks of services may be ahead of this machine's. More is told, because then it is this machine's clock
+/// that is wrong, most of the time.
+const SKEW_SECONDS: i64 = 60;
+
+/// Services, and whom they must be.
+pub(crate) struct Ceremony {
+    http: Http,
+    services: Services,
+    stamps: Vec<TimestampAuthorities>,
+    root: TrustedRoot,
+    audience: String,
+}
+
+/// A key that was just made, and the certificate for it.
+pub(crate) struct Certified {
+    pub(crate) key: SigningKey,
+    pub(crate) certificate: IssuedCertificate,
+}
+
+/// A signature that was made, and what it is over.
+#[derive(Clone, Copy)]
+pub(crate) struct Made<'a> {
+    pub(crate) content: BundleContent<'a>,
+    /// The exact bytes under the signature.
+    pub(crate) message: &'a [u8],
+    pub(crate) signature: &'a [u8],
+    pub(crate) maker: BundleMaker<'a>,
+    pub(crate) key: &'a PublicKey,
+}
+
+/// What services say about a signature.
+pub(crate) struct Vouched {
+    pub(crate) entries: Vec<LogAnswer>,
+    pub(crate) timestamps: Vec<Vec<u8>>,
+    /// What the result must carry, as its own verification demands it.
+    pub(crate) demands: Demands,
+}
+
+impl Ceremony {
+    /// Services that are asked for as long as `patience`, and judged by `root`. `audience` is whom tokens are for.
+    pub(crate) fn new(
+        services: Services,
+        root: TrustedRoot,
+        audience: String,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let stamp = |url: &String| TimestampAuthorities::patient(std::slice::from_ref(url), patience);
+        let stamps = services.timestamps.candidates.iter().map(stamp).collect::<Result<_, _>>()?;
+        Ok(Self { http: Http::new(patience)?, services, stamps, root, audience })
+    }
+
+    pub(crate) fn root(&self) -> &TrustedRoot {
+        &self.root
+    }
+
+    /// A new key, and a certificate for it by this token.
+    pub(crate) async fn certify(&self, token: &IdentityToken) -> Result<Certified, Failure> {
+        let authority = self.services.authority.as_ref().ok_or_else(|| {
+            let hint = "name one with `--fulcio-url`, or a `--signing-config` that does; or sign with `--key`";
+            Failure::new(Exit::Usage, "there is no certificate authority to ask", hint)
+        })?;
+        let key = PrivateKey::generate(KeyType::P256)?;
+        let certificate = fulcio::certify(&self.http, authority, token, &self.audience, &key).await?;
+        Ok(Certified { key: key.into(), certificate })
+    }
+
+    /// Has timestamp authorities and logs vouch for a signature, as many as are needed.
+    pub(crate) async fn vouch(&self, made: &Made<'_>) -> Result<Vouched, Failure> {
+        let (timestamps, entries) = try_join(self.stamp(made.signature), self.log(made)).await?;
+        let is_certified = matches!(made.maker, BundleMaker::Certificate(_));
+        let demands = Demands {
+            logs: self.services.logs.needed,
+            timestamps: self.services.timestamps.needed,
+            certificate_logs: usize::from(is_certified && self.root.publishes_certificates()),
+            ..self.tolerant()
+        };
+        Ok(Vouched { entries, timestamps, demands })
+    }
+
+    fn tolerant(&self) -> Demands {
+        Demands {
+            skew: std::time::Duration::from_secs(SKEW_SECONDS.unsigned_abs()).try_into().unwrap_or_default(),
+            ..Demands::PUBLIC_GOOD
+        }
+    }
+
+    async fn stamp(&self, signature: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut answers = Vec::new();
+        let mut failed = None;
+        for authority in &self.stamps {
+            if answers.len() == self.services.timestamps.needed {
+                break;
+            }
+            match authority.ask(signature).await {
+                Ok(answer) => answers.extend(answer),
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        match failed {
+            Some(failure) if answers.len() < self.services.timestamps.needed => Err(failure),
+            _ => Ok(answers),
+        }
+    }
+
+    async fn log(&self, made: &Made<'_>) -> Result<Vec<LogAnswer>, Failure> {
+        let Made { content, message, signature, maker, key } = *made;
+        let proposal = Proposal { content, message, signature, maker, key };
+        let mut entries = Vec::new();
+        let mut failed = None;
+        for log in &self.services.logs.candidates {
+            if entries.len() == self.services.logs.needed {
+                break;
+            }
+            match log.enter(&self.http, &proposal).await {
+                Ok(entry) => entries.push(entry),
+                Err(LogFailure::Final(failure)) => return Err(failure),
+                Err(LogFailure::Down(failure)) => failed = Some(failure),
+            }
+        }
+        match failed {
+            Some(failure) if entries.len() < self.services.logs.needed => Err(failure),
+            _ => Ok(entries),
+        }
+    }
+}

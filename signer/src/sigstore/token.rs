@@ -1,0 +1,169 @@
+//! Identity tokens (OpenID Connect Core 1.0, section 2): who somebody is, said by an issuer, for a few minutes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hallmark_policy::Timestamp;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::error::{Exit, Failure};
+
+/// Most bytes of a token. Those of build services have 1 to 3 KiB.
+pub(crate) const MAX_TOKEN_BYTES: usize = 32 * 1024;
+const HINT: &str = "give a token of an issuer that the certificate authority knows, made for the audience `sigstore`";
+
+/// An identity token. It is a secret as long as it lives: it is overwritten when it is dropped, and has no `Debug`.
+pub(crate) struct IdentityToken {
+    text: Zeroizing<String>,
+    claims: Claims,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(default)]
+    sub: String,
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    email_verified: Verified,
+    exp: i64,
+    #[serde(default)]
+    aud: Audience,
+}
+
+/// `email_verified`: some issuers write it as text.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum Verified {
+    Flag(bool),
+    Text(String),
+    #[default]
+    Missing,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+    #[default]
+    Missing,
+}
+
+impl IdentityToken {
+    /// Reads a token. Its signature is for the certificate authority to check: here it is only looked at, to tell early
+    /// what will not do.
+    ///
+    /// # Errors
+    /// [`Failure`] without a word of the token, when it is none or has ended.
+    pub(crate) fn read(text: &str, now: Timestamp) -> Result<Self, Failure> {
+        let text = text.trim();
+        let failure = |problem: &str| Failure::new(Exit::Invalid, format!("the identity token {problem}"), HINT);
+        if text.len() > MAX_TOKEN_BYTES {
+            return Err(failure("is larger than a token can be"));
+        }
+        let mut parts = text.split('.');
+        let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(failure("is not a JSON Web Token"));
+        };
+        if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.=".contains(&byte)) {
+            return Err(failure("is not a JSON Web Token"));
+        }
+        let payload = Zeroizing::new(
+            URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).map_err(|_| failure("is not a JSON Web Token"))?,
+        );
+        let claims: Claims =
+            serde_json::from_slice(&payload).map_err(|_| failure("does not say whom it is about and when it ends"))?;
+        let token = Self { text: Zeroizing::new(text.to_owned()), claims };
+        if token.subject().is_empty() {
+            return Err(failure("does not say whom it is about"));
+        }
+        if !token.claims.email.is_empty() && !token.claims.email_verified.is_true() {
+            return Err(failure("names an e-mail address that its issuer has not verified"));
+        }
+        if token.is_over(now) {
+            return Err(failure("has ended; get a new one"));
+        }
+        Ok(token)
+    }
+
+    /// The token itself, for the certificate authority.
+    pub(crate) fn secret(&self) -> &str {
+        &self.text
+    }
+
+    /// What is signed to prove that one holds the key: the e-mail address where there is one, the subject elsewhere
+    /// (Fulcio, "Certificate Issuing").
+    pub(crate) fn subject(&self) -> &str {
+        if self.claims.email.is_empty() { &self.claims.sub } else { &self.claims.email }
+    }
+
+    /// Whom it is for.
+    pub(crate) fn is_for(&self, audience: &str) -> bool {
+        match &self.claims.aud {
+            Audience::One(one) => one == audience,
+            Audience::Several(several) => several.iter().any(|one| one == audience),
+            Audience::Missing => false,
+        }
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        self.claims.exp <= now.as_second()
+    }
+}
+
+impl Verified {
+    fn is_true(&self) -> bool {
+        matches!(self, Self::Flag(true)) || matches!(self, Self::Text(text) if text == "true")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(claims: &str) -> String {
+        format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    fn read(claims: &str) -> Result<IdentityToken, Failure> {
+        IdentityToken::read(&token(claims), Timestamp::from_second(1_000).unwrap())
+    }
+
+    #[test]
+    fn a_token_says_whom_it_is_about_for_whom_and_until_when() {
+        let build = read(r#"{"iss":"https://ci.example","sub":"repo:a","aud":"sigstore","exp":1001}"#).unwrap();
+        assert_eq!(build.subject(), "repo:a");
+        assert!(build.is_for("sigstore") && !build.is_for("other"));
+        assert!(build.is_over(Timestamp::from_second(1_001).unwrap()));
+        for verified in ["true", "\"true\""] {
+            let claims = format!(
+                r#"{{"sub":"1","email":"me@example.com","email_verified":{verified},"aud":["a","sigstore"],"exp":1001}}"#
+            );
+            let person = read(&claims).unwrap();
+            assert_eq!(person.subject(), "me@example.com");
+            assert!(person.is_for("sigstore"));
+        }
+    }
+
+    #[test]
+    fn must_not_take_what_is_no_token_nor_repeat_it() {
+        for bad in [
+            r#"{"sub":"a","exp":1000}"#,
+            r#"{"sub":"a"}"#,
+            r#"{"exp":1001}"#,
+            r#"{"sub":"SECRET","email":"SECRET@example.com","exp":1001}"#,
+            r#"{"sub":"SECRET","email":"a@example.com","email_verified":"false","exp":1001}"#,
+            "SECRET",
+        ] {
+            let failure = read(bad).err().unwrap();
+            assert!(!failure.message.contains("SECRET"), "{}", failure.message);
+        }
+        let now = Timestamp::from_second(1_000).unwrap();
+        for bad in ["SECRET", "a.b", "a.b.c.d", "a.b.c\r\nX: y", &"a".repeat(MAX_TOKEN_BYTES + 1)] {
+            let failure = IdentityToken::read(bad, now).err().unwrap();
+            assert!(!failure.message.contains("SECRET"), "{}", failure.message);
+        }
+    }
+}
