@@ -10,6 +10,7 @@ mod flights;
 mod pipeline;
 mod recording;
 mod trust_files;
+pub mod trust_root;
 
 pub use content_store::{ContentLimits, ContentStore, DiskCounts};
 pub use evidence_store::Limits as EvidenceLimits;
