@@ -9,7 +9,7 @@ use hallmark_policy::Outcome;
 use hallmark_policy::image::ImageReference;
 use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::trust::{Document, TrustPolicy, TrustSnapshot};
-use hallmark_policy::verdict::Question;
+use hallmark_policy::verdict::{Question, Verdict};
 use hallmark_registry::{Configuration, ContentCache, CredentialSource, Registry};
 use hallmark_verifier::{ContentLimits, ContentStore};
 
@@ -120,6 +120,57 @@ async fn a_warm_verdict_by_digest_takes_no_request_and_one_by_tag_takes_one() {
                 assert_eq!(world.lines().len(), expected, "{image}: {:?}", world.lines());
             }
         }
+    }
+}
+
+/// Goal G4: one set of requests and one verification, whoever asks and whoever leaves.
+#[tokio::test]
+async fn a_thousand_who_ask_for_one_image_at_once_cost_what_one_costs() {
+    for format in FORMATS {
+        let world = World::new();
+        world.sign_as_cosign(&Key::new(1), format);
+        let (key, other) = (Key::new(1).public(), Key::new(2).public());
+        let trust = TrustSnapshot::for_keys(vec![key.clone(), other.clone()]);
+        let pipeline = pipeline(&client());
+        world.registry.clear();
+        let question = Question::about(world.pinned());
+        let asking = (0..1_000).map(async |number| {
+            let asked = pipeline.verdict(&trust, &question, Instant::now() + PATIENCE);
+            if number % 2 == 1 {
+                return Some(asked.await);
+            }
+            // It has begun, the first one the work for all, and leaves before there is an answer.
+            tokio::select! {
+                biased;
+                _ = asked => panic!("it was answered before it left"),
+                () = tokio::task::yield_now() => None,
+            }
+        });
+        let verdicts: Vec<Verdict> = futures_util::future::join_all(asking).await.into_iter().flatten().collect();
+        assert_eq!(verdicts.len(), 500);
+        assert!(verdicts.iter().all(|verdict| verdict.outcome() == Outcome::Allow));
+        let (needed, probes) = if format == Format::SigstoreBundle { (3, 2) } else { (2, 2) };
+        assert_eq!(world.lines().len(), needed + probes, "{format}: {:?}", world.lines());
+        // A legacy signature names no key, so that the other one may be tried before.
+        assert_eq!(key.checks(), 1, "{format}");
+        assert!(other.checks() <= u64::from(format == Format::SimpleSigning), "{format}");
+    }
+}
+
+/// Goal G6: eight equal images in one review are one.
+#[tokio::test]
+async fn eight_equal_images_cost_one_verification_and_another_policy_costs_none() {
+    let world = World::new();
+    world.sign_as_cosign(&Key::new(1), Format::SigstoreBundle);
+    let key = Key::new(1).public();
+    let trust = TrustSnapshot::for_keys(vec![key.clone()]);
+    let pipeline = pipeline(&client());
+    let question = Question::about(world.pinned());
+    for trust in [trust.clone(), trust, TrustSnapshot::for_keys(vec![key.clone(), Key::new(2).public()])] {
+        let asking = (0..8).map(|_| pipeline.verdict(&trust, &question, Instant::now() + PATIENCE));
+        let verdicts = futures_util::future::join_all(asking).await;
+        assert!(verdicts.iter().all(|verdict| verdict.outcome() == Outcome::Allow));
+        assert_eq!(key.checks(), 1);
     }
 }
 

@@ -21,7 +21,7 @@ pub use attested::{FoundAttestations, find_attestations};
 pub use coverage::scope;
 pub use evaluate::{decide_without_evidence, evaluate};
 pub use exit::{exit_code, worst};
-pub use explanation::{Attempt, Explanation, explain};
+pub use explanation::{Attempt, Explanation, Relation, RelativeAttempt, explain};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]

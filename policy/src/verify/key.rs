@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -64,7 +65,13 @@ pub struct PublicKey {
     id: KeyId,
     kind: KeyKind,
     spki: Arc<[u8]>,
-    verifiers: Arc<[Verifier]>,
+    verifiers: Arc<Verifiers>,
+}
+
+struct Verifiers {
+    of_kind: Vec<Verifier>,
+    /// How often they were used.
+    checks: AtomicU64,
 }
 
 impl PartialEq for PublicKey {
@@ -131,7 +138,8 @@ impl PublicKey {
     /// [`KeyError`] as for [`PublicKey::parse`].
     pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
         let (kind, verifiers) = row_of(der)?;
-        Ok(Self { id: KeyId::of_spki(der), kind, spki: der.into(), verifiers: verifiers.into() })
+        let verifiers = Verifiers { of_kind: verifiers, checks: AtomicU64::new(0) };
+        Ok(Self { id: KeyId::of_spki(der), kind, spki: der.into(), verifiers: Arc::new(verifiers) })
     }
 
     fn from_pem(text: &str) -> Result<Self, KeyError> {
@@ -143,7 +151,10 @@ impl PublicKey {
             return Err(KeyError::Malformed { problem });
         }
         let malformed = |error: pem_rfc7468::Error| KeyError::Malformed { problem: error.to_string() };
-        let (label, der) = pem_rfc7468::decode_vec(text.trim().as_bytes()).map_err(malformed)?;
+        let wide = rewrapped(text);
+        let strict = pem_rfc7468::decode_vec(text.trim().as_bytes());
+        let lax = |error| wide.as_ref().and_then(|wide| pem_rfc7468::decode_vec(wide.as_bytes()).ok()).ok_or(error);
+        let (label, der) = strict.or_else(lax).map_err(malformed)?;
         match label {
             "PUBLIC KEY" => Self::from_spki(&der),
             "CERTIFICATE" => Err(KeyError::Unsupported { kind: "X.509 certificates as".to_owned() }),
@@ -175,19 +186,44 @@ impl PublicKey {
         pem_rfc7468::encode_string("PUBLIC KEY", pem_rfc7468::LineEnding::LF, &self.spki).unwrap_or_default()
     }
 
+    /// How often this key, or a clone of it, was held against a signature since it was read: what verdicts have cost
+    /// beside requests. Facts that were remembered cost nothing.
+    #[must_use]
+    pub fn checks(&self) -> u64 {
+        self.verifiers.checks.load(Ordering::Relaxed)
+    }
+
     /// Whether `signature` is this key's over `message`, by one of the algorithms of its kind.
     #[must_use]
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.verifiers.iter().any(|verifier| verifier.verifies(message, signature))
+        self.verifiers.checks.fetch_add(1, Ordering::Relaxed);
+        self.verifiers.of_kind.iter().any(|verifier| verifier.verifies(message, signature))
     }
 
     /// The same with the SHA-256 of the message; nothing for keys whose signatures are over the message itself.
     #[must_use]
     pub(crate) fn verifies_sha256(&self, digest: &[u8], signature: &[u8]) -> Option<bool> {
         let digest = aws_lc_rs::digest::Digest::import_less_safe(digest, &SHA256).ok()?;
-        let verdicts = self.verifiers.iter().filter_map(|verifier| verifier.verifies_digest(&digest, signature));
+        let verdicts =
+            self.verifiers.of_kind.iter().filter_map(|verifier| verifier.verifies_digest(&digest, signature));
         verdicts.reduce(|one, other| one || other)
     }
+}
+
+/// The same text with the base64 in lines of 64 characters: RFC 7468, section 3, has a lax form in which white space may
+/// be anywhere or nowhere in it, and much that writes keys into YAML or variables uses that.
+fn rewrapped(text: &str) -> Option<String> {
+    let (label, rest) = text.trim().strip_prefix("-----BEGIN ")?.split_once("-----")?;
+    let body = rest.strip_suffix(&format!("-----END {label}-----"))?;
+    let mut lines = format!("-----BEGIN {label}-----");
+    for (index, character) in body.chars().filter(|character| !character.is_ascii_whitespace()).enumerate() {
+        if index % 64 == 0 {
+            lines.push('\n');
+        }
+        lines.push(character);
+    }
+    lines.push_str(&format!("\n-----END {label}-----\n"));
+    Some(lines)
 }
 
 impl fmt::Debug for PublicKey {
@@ -211,6 +247,38 @@ mod tests {
         assert_eq!(KeyId::parse(&key.id().to_string()), Some(key.id()));
         assert_eq!(PublicKey::parse(key.spki()).unwrap(), key);
         assert_eq!(PublicKey::parse(key.to_pem().as_bytes()).unwrap(), key);
+    }
+
+    #[test]
+    fn a_key_is_the_same_however_its_base64_is_broken_into_lines() {
+        let lines: Vec<&str> = KEY.trim().lines().collect();
+        let [begin, body @ .., end] = lines.as_slice() else { panic!("no PEM") };
+        let body = body.concat();
+        let key = PublicKey::parse(KEY.as_bytes()).unwrap();
+        let spaced: String = body.chars().flat_map(|character| [character, ' ']).collect();
+        let narrow: String = body.chars().flat_map(|character| [character, '\n']).collect();
+        for text in [
+            format!("{begin}\n{body}\n{end}\n"),
+            format!("{begin}{body}{end}"),
+            format!("\r\n{begin}\r\n{body}\r\n\r\n{end}\r\n"),
+            format!("{begin}\n{spaced}\n{end}"),
+            format!("{begin}\n{narrow}{end}"),
+        ] {
+            assert_eq!(PublicKey::parse(text.as_bytes()).as_ref(), Ok(&key), "{text}");
+        }
+        let cut: String = body.chars().take(body.len() - 4).collect();
+        for text in [
+            format!("{begin}\n{body}\n"),
+            format!("{begin}\n{body}\n-----END CERTIFICATE-----\n"),
+            format!("{begin}\n{cut}\n{end}\n"),
+            format!("{begin}\n{cut}AAAA\n{end}\n"),
+            format!("{begin}\n{body}A\n{end}\n"),
+            format!("{begin}\n{body}====\n{end}\n"),
+            format!("{begin}\nX-Header: a\n\n{body}\n{end}\n"),
+            format!("{begin}\n{end}\n"),
+        ] {
+            assert!(matches!(PublicKey::parse(text.as_bytes()), Err(KeyError::Malformed { .. })), "{text}");
+        }
     }
 
     #[test]

@@ -14,8 +14,10 @@ use zeroize::Zeroizing;
 use super::limits::{LINGER, MAX_ANSWER_BYTES, MAX_COMPLAINT_BYTES, MAX_STDERR_BYTES};
 use crate::quote::quote;
 
-/// What the programs inherit of our environment is all but this: passphrases and PINs of signing keys are for nobody else.
-const PASSPHRASES: [&str; 4] = ["COSIGN_PASSWORD", "COSIGN_PKCS11_PIN", "HALLMARK_PASSWORD", "HALLMARK_PKCS11_PIN"];
+/// What the programs inherit of our environment is all but this: what opens signing keys (passphrases, PINs, the tokens of
+/// key servers) is for nobody else.
+const KEY_SECRETS: [&str; 6] =
+    ["BAO_TOKEN", "COSIGN_PASSWORD", "COSIGN_PKCS11_PIN", "HALLMARK_PASSWORD", "HALLMARK_PKCS11_PIN", "VAULT_TOKEN"];
 /// How often a program is started again that somebody is just writing.
 const MAX_STARTS: u32 = 5;
 
@@ -106,7 +108,7 @@ async fn start(program: &Program) -> Result<Running, RunError> {
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).envs(program.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    for name in PASSPHRASES {
+    for name in KEY_SECRETS {
         command.env_remove(name);
     }
     // At a terminal it stays in our group: it may have to ask for a passphrase there, and Ctrl-C is for it, too.

@@ -1,7 +1,7 @@
 //! `policy explain`: the verdict, and every check that led to it.
 
 use hallmark_policy::evidence::DecodedEvidence;
-use hallmark_policy::verdict::{Attempt, Explanation};
+use hallmark_policy::verdict::{Attempt, Explanation, Relation, RelativeAttempt};
 use serde::Serialize;
 
 use super::evidence::EvidenceReport;
@@ -33,6 +33,21 @@ struct RuleReport {
     outcome: &'static str,
     verified: Vec<ProofReport>,
     rejected: Vec<RejectedReport>,
+    /// Other manifests that the rule looks at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relatives: Vec<RelativeReport>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RelativeReport {
+    /// `child`, which the image lists, or `parent`, by which it was reached.
+    relation: &'static str,
+    digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
+    verified: Vec<ProofReport>,
+    rejected: Vec<RejectedReport>,
 }
 
 impl ExplanationReport {
@@ -57,16 +72,11 @@ impl ExplanationReport {
             ]);
             text.line(format!("  expected  signed by {}; name inside: {}", rule.requirement, rule.reference));
             text.line(format!("  outcome   {}", rule.outcome));
-            for proof in &rule.verified {
-                text.styled(Style::Good, format!("  counts    {}", proof.words()));
-                text.styled(Style::Faint, format!("            {}", proof.artifact()));
-            }
-            for rejected in &rule.rejected {
-                text.styled(Style::Bad, format!("  rejected  {}", rejected.why()));
-                text.styled(Style::Faint, format!("            {}", rejected.artifact()));
-            }
-            if rule.verified.is_empty() && rule.rejected.is_empty() {
-                text.line("  found     no signature");
+            tell_found(&mut text, &rule.verified, &rule.rejected);
+            for relative in &rule.relatives {
+                let platform = relative.platform.as_ref().map(|name| format!("  ({name})")).unwrap_or_default();
+                text.line(format!("  {:<9} {}{platform}", relative.relation, relative.digest));
+                tell_found(&mut text, &relative.verified, &relative.rejected);
             }
         }
         text.line("");
@@ -74,6 +84,35 @@ impl ExplanationReport {
         self.evidence.tell_places(&mut text);
         self.evidence.tell_unknown(&mut text);
         text
+    }
+}
+
+fn tell_found(text: &mut Text, verified: &[ProofReport], rejected: &[RejectedReport]) {
+    for proof in verified {
+        text.styled(Style::Good, format!("  counts    {}", proof.words()));
+        text.styled(Style::Faint, format!("            {}", proof.artifact()));
+    }
+    for rejected in rejected {
+        text.styled(Style::Bad, format!("  rejected  {}", rejected.why()));
+        text.styled(Style::Faint, format!("            {}", rejected.artifact()));
+    }
+    if verified.is_empty() && rejected.is_empty() {
+        text.line("  found     no signature");
+    }
+}
+
+impl RelativeReport {
+    fn new(attempt: &RelativeAttempt) -> Self {
+        Self {
+            relation: match attempt.relation {
+                Relation::Child => "child",
+                Relation::Parent => "parent",
+            },
+            digest: attempt.digest.to_string(),
+            platform: attempt.platform.as_ref().map(ToString::to_string),
+            verified: attempt.verified.iter().map(ProofReport::new).collect(),
+            rejected: attempt.rejected.iter().map(RejectedReport::new).collect(),
+        }
     }
 }
 
@@ -90,6 +129,7 @@ impl RuleReport {
             outcome: decision.map_or("undetermined", hallmark_policy::Outcome::as_str),
             verified: attempt.verified.iter().map(ProofReport::new).collect(),
             rejected: attempt.rejected.iter().map(RejectedReport::new).collect(),
+            relatives: attempt.relatives.iter().map(RelativeReport::new).collect(),
         }
     }
 }

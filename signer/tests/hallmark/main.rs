@@ -16,6 +16,8 @@ mod key;
 #[cfg(test)]
 mod many;
 #[cfg(test)]
+mod private_host;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod resign;

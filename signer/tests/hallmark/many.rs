@@ -200,3 +200,59 @@ fn must_not_follow_indexes_without_end_and_signs_nothing_then() {
     assert_eq!(statuses(&run.json()), ["left"]);
     assert!(!allowed(&key, &deep));
 }
+
+#[test]
+fn an_explanation_shows_the_signatures_of_every_image_that_the_rule_asks_for() {
+    let (registry, key) = (TestRegistry::start(), key());
+    let (index, children, attestation) = registry.push_index("team/multi:1");
+    let explain = |rule: &str, image: &str, format: &str| {
+        let policy = format!(
+            "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: p}}\nspec:\n  authorities:\n    \
+             - {{name: us, keys: [{{publicKey: {{file: hallmark.pub}}}}]}}\n  rules:\n    \
+             - {{name: all, images: [\"{}/**\"], require: us, {rule}}}\n",
+            registry.host
+        );
+        fs::write(key.path().join("policy.yaml"), policy).unwrap();
+        hallmark(key.path(), &[], &["policy", "explain", "--policy", "policy.yaml", "-o", format, image])
+    };
+    let sign = |more: &[&str], image: &str| {
+        hallmark(key.path(), PASSPHRASE, &[&["sign", "--key", "hallmark.key", image], more].concat()).done()
+    };
+    let digest = |image: &str| image.split_once('@').unwrap().1.to_owned();
+    // The index alone is signed: what it lists is named, and that nothing was found of it. The attestation has no platform
+    // here, so that a machine might run it.
+    sign(&[], &index);
+    let explained = explain("platforms: every-child", &index, "json");
+    assert_eq!(explained.code, 12, "{}", explained.stdout);
+    let listed = [&children[0], &children[1], &attestation].map(|child| digest(child));
+    let shown = |report: &Value| -> Vec<(String, String, usize)> {
+        let relatives = report["rules"][0]["relatives"].as_array().unwrap();
+        let one = |one: &Value| {
+            let text = |field: &str| one[field].as_str().unwrap().to_owned();
+            (text("relation"), text("digest"), one["verified"].as_array().unwrap().len())
+        };
+        relatives.iter().map(one).collect()
+    };
+    let expected = |counts: [usize; 3]| -> Vec<(String, String, usize)> {
+        let both = listed.iter().zip(counts);
+        both.map(|(digest, count)| ("child".to_owned(), digest.clone(), count)).collect()
+    };
+    assert_eq!(shown(&explained.json()), expected([0, 0, 0]));
+    assert_eq!(explained.json()["rules"][0]["verified"].as_array().unwrap().len(), 1);
+    // One child is signed: it counts, and the others are what is missing.
+    sign(&[], &children[0]);
+    let explained = explain("platforms: every-child", &index, "text");
+    assert_eq!(explained.code, 12, "{}", explained.stdout);
+    let told = |digest: &str| {
+        let after = explained.stdout.split_once(&format!("child     {digest}")).unwrap().1;
+        after.lines().nth(1).unwrap().trim().to_owned()
+    };
+    assert!(told(&listed[0]).starts_with("counts"), "{}", explained.stdout);
+    assert_eq!(told(&listed[1]), "found     no signature", "{}", explained.stdout);
+    sign(&["--recursive"], &index);
+    sign(&[], &attestation);
+    assert_eq!(shown(&explain("platforms: every-child", &index, "json").done().json()), expected([2, 1, 1]));
+    // A rule that asks for nothing but the image has no others.
+    let report = explain("platforms: requested", &index, "json").done().json();
+    assert_eq!(report["rules"][0].get("relatives"), None);
+}

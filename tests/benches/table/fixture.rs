@@ -75,9 +75,13 @@ pub(crate) fn trust(rules: usize, authorities: usize, keys: usize) -> TrustSnaps
 
 /// An image with one signature.
 pub(crate) fn signed(key: &Key, format: Format) -> Evidence {
-    let image: ImageReference = IMAGE.parse().unwrap();
-    let digest = Digest::of(b"the image manifest");
-    let unsigned = Statement::about(&image, &image.pin(digest), BTreeMap::new()).unsigned(format).unwrap();
+    signed_image(key, format, &IMAGE.parse().unwrap())
+}
+
+/// This image with one signature.
+pub(crate) fn signed_image(key: &Key, format: Format, image: &ImageReference) -> Evidence {
+    let digest = image.digest().unwrap_or_else(|| Digest::of(b"the image manifest"));
+    let unsigned = Statement::about(image, &image.pin(digest), BTreeMap::new()).unsigned(format).unwrap();
     let signature = key.sign(unsigned.message());
     let encoded = unsigned.encode(&key.public(), &signature);
     let mut subject = Descriptor::of(media_type::OCI_MANIFEST, b"the image manifest");
@@ -107,6 +111,6 @@ pub(crate) fn signed(key: &Key, format: Format) -> Evidence {
         relatives: hallmark_policy::evidence::Relatives::NONE,
         places: Place::ALL.into_iter().map(report).collect(),
         items: contents.clone().into_iter().map(|content| (content.digest(), Retrieval::Content(content))).collect(),
-        image,
+        image: image.clone(),
     }
 }

@@ -1,11 +1,13 @@
 //! What a verdict costs, side by side with what it cannot be cheaper than. Prints tables; asserts nothing about time.
 //!
-//! Run it with `cargo bench -p hallmark-tests`, or one table with its word: `cargo bench -p hallmark-tests -- throttled`. Figures are medians; compare the ratios, not the absolute times, on a
-//! machine that others use as well.
+//! Run it with `cargo bench -p hallmark-tests --bench table`, or one table with its word, `-- served`. Figures are
+//! medians; compare the ratios, not the absolute times, on a machine that others use as well. What was measured is in
+//! `docs/performance.md`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and stops when its set-up is wrong")]
 
 mod fixture;
+mod kept;
 mod served;
 mod throttled;
 
@@ -24,9 +26,11 @@ fn main() {
         return served::serve();
     }
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let tables: [(&str, fn()); 4] = [
+    let tables: [(&str, fn()); 6] = [
         ("verification", one_verification),
         ("policies", rules_and_keys),
+        ("kept", kept::warm_images),
+        ("memory", kept::distinct_images),
         ("served", served::table),
         ("throttled", throttled::table),
     ];

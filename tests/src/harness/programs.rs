@@ -27,9 +27,12 @@ fn programs() -> &'static (PathBuf, PathBuf) {
         // A test binary is `TARGET/PROFILE/deps/NAME`.
         let binary = std::env::current_exe().unwrap();
         let profile = binary.ancestors().nth(2).unwrap().to_owned();
+        // Tests are built as `debug`, benches as `release`: what they start is built in the same way.
+        let is_release = profile.file_name() == Some(OsStr::new("release"));
         let output = Command::new(env!("CARGO"))
             .current_dir(repository())
             .args(["build", "--locked", "--quiet", "-p", "hallmark-signer", "-p", "hallmark-verifier-service"])
+            .args(is_release.then_some("--release"))
             .arg("--target-dir")
             .arg(profile.parent().unwrap())
             .output()
