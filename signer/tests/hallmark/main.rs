@@ -6,6 +6,8 @@
 mod bundle;
 mod command_line;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod copy;
 #[cfg(all(test, feature = "demo"))]
 mod demo;
