@@ -73,12 +73,35 @@ impl Registry {
         if configuration.requests_per_host == 0 {
             return Err(ConfigurationError::NoRequests);
         }
-        let Stack { transport, sent, hosts: dialled } = Stack::new(&configuration)?;
         let mut salt = [0; 32];
         match &configuration.content_cache {
             Some(cache) => salt = cache.salt(),
             None => getrandom::fill(&mut salt).map_err(|_| ConfigurationError::NoRandomness)?,
         }
+        let stack = Stack::new(&configuration)?;
+        Self::with(configuration, stack, clock, salt, Arc::new(Budget::new()))
+    }
+
+    /// A client by another configuration that takes the place of this one: it goes on with what is known of hosts that
+    /// want to be left alone, with the counts, and with the bounds that hold for both together. Connections, tokens and
+    /// what was learned of registries are its own. [`Configuration::requests_per_host`] stays what it was.
+    ///
+    /// # Errors
+    /// [`ConfigurationError`] when a host, a route or a certificate cannot be used.
+    pub fn renewed(&self, configuration: Configuration) -> Result<Self, ConfigurationError> {
+        let shared = &self.shared;
+        let stack = Stack::over(&configuration, Arc::clone(&shared.sent), Arc::clone(&shared.dialled))?;
+        Self::with(configuration, stack, Arc::clone(&shared.clock), shared.salt, Arc::clone(&shared.budget))
+    }
+
+    fn with(
+        configuration: Configuration,
+        stack: Stack,
+        clock: Clock,
+        salt: [u8; 32],
+        budget: Arc<Budget>,
+    ) -> Result<Self, ConfigurationError> {
+        let Stack { transport, sent, hosts: dialled } = stack;
         let hosts = configuration.hosts.into_iter();
         let hosts: BTreeMap<_, _> =
             hosts.map(|(host, settings)| Ok((normal_host(&host)?, settings))).collect::<Result<_, _>>()?;
@@ -91,7 +114,7 @@ impl Registry {
             subjects: Remembered::with_capacity(MAX_SUBJECTS),
             tag_turns: Remembered::with_capacity(MAX_SUBJECTS),
             listings: KnownListings::new(),
-            budget: Arc::new(Budget::new()),
+            budget,
             content_cache: configuration.content_cache,
             credentials: configuration.credentials,
             salt,

@@ -3,6 +3,7 @@
 //! What is kept is evidence, never a verdict: a changed policy or a passed date counts on the next question, without a
 //! request to any registry. A failure is never kept, and never becomes an absence.
 
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use hallmark_policy::evidence::DecodedEvidence;
@@ -50,6 +51,8 @@ const MAX_NAMES: u64 = 16 * 1024;
 /// What is remembered.
 pub(crate) struct EvidenceStore {
     limits: Limits,
+    /// What was asked before is not fresh, however young it is.
+    fresh_since: RwLock<Option<Instant>>,
     kept: Cache<Subject, Kept>,
     tags: Cache<Name, (Instant, Digest)>,
     absent: Cache<Name, Instant>,
@@ -104,13 +107,24 @@ impl EvidenceStore {
             Cache::builder().max_capacity(limits.max_bytes).weigher(weigh).time_to_live(limits.held_life).build();
         let tags = Cache::builder().max_capacity(MAX_NAMES).time_to_live(limits.tag_life).build();
         let absent = Cache::builder().max_capacity(MAX_NAMES).time_to_live(limits.absence_life).build();
-        Self { limits, kept, tags, absent }
+        Self { limits, fresh_since: RwLock::new(None), kept, tags, absent }
+    }
+
+    /// From now on nothing that was learned before is fresh. It is still held.
+    pub(crate) fn ask_anew(&self) {
+        *self.fresh_since.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_fresh(&self, asked: Instant) -> bool {
+        let since = *self.fresh_since.read().unwrap_or_else(PoisonError::into_inner);
+        since.is_none_or(|since| asked >= since)
     }
 
     /// Evidence of this process, the newest first.
     pub(crate) fn young(&self, image: &Subject) -> impl Iterator<Item = Young> + use<> {
-        let held = self.kept.get(image).unwrap_or_default().held();
-        held.filter_map(|held| Some(Young { age: held.gathered?.elapsed(), evidence: held.evidence }))
+        let mut held: Vec<Held> = self.kept.get(image).unwrap_or_default().held().collect();
+        held.retain(|held| held.gathered.is_some_and(|gathered| self.is_fresh(gathered)));
+        held.into_iter().filter_map(|held| Some(Young { age: held.gathered?.elapsed(), evidence: held.evidence }))
     }
 
     /// Whether what was learned so long ago may allow an image.
@@ -130,7 +144,7 @@ impl EvidenceStore {
         }
         let (asked, digest) = self.tags.get(image)?;
         let age = asked.elapsed();
-        (age < self.limits.tag_life).then_some((digest, age))
+        (age < self.limits.tag_life && self.is_fresh(asked)).then_some((digest, age))
     }
 
     /// Remembers what a registry that was asked at some time said that a tag names.
@@ -147,7 +161,7 @@ impl EvidenceStore {
     /// Whether the registry has said a short time ago that there is no such image.
     pub(crate) fn is_absent(&self, image: &Name) -> bool {
         !self.limits.absence_life.is_zero()
-            && self.absent.get(image).is_some_and(|asked| self.may_deny(asked.elapsed()))
+            && self.absent.get(image).is_some_and(|asked| self.may_deny(asked.elapsed()) && self.is_fresh(asked))
     }
 
     /// Remembers that a registry that was asked at some time has said that there is no such image.

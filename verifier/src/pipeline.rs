@@ -135,6 +135,12 @@ impl Pipeline {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Registries are reached in another way from now on: what was learned before is asked again, however young it is.
+    /// What is held for rules that take held evidence stays held.
+    pub fn ask_anew(&self) {
+        self.inner.store.ask_anew();
+    }
+
     /// The verdict about one image, by `deadline`.
     ///
     /// The rule is chosen first: a question that names alone decide causes no request. Evidence that is still young

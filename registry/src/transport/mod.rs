@@ -169,8 +169,16 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) fn new(configuration: &Configuration) -> Result<Self, ConfigurationError> {
-        let sent = Arc::new(AtomicU64::new(0));
-        let hosts = Arc::new(Hosts::new(configuration.requests_per_host));
+        let (sent, hosts) = (Arc::default(), Arc::new(Hosts::new(configuration.requests_per_host)));
+        Self::over(configuration, sent, hosts)
+    }
+
+    /// A stack that goes on with what another one has counted and knows of hosts.
+    pub(crate) fn over(
+        configuration: &Configuration,
+        sent: Arc<AtomicU64>,
+        hosts: Arc<Hosts>,
+    ) -> Result<Self, ConfigurationError> {
         let http = http::Http::new(configuration)?;
         let inner = count::Count { inner: http, sent: Arc::clone(&sent) };
         let retry = retry::Retry { inner, hosts: Arc::clone(&hosts), patience: configuration.throttle_patience };

@@ -13,6 +13,7 @@ mod files;
 pub mod judge;
 pub mod metrics;
 pub mod pipeline;
+pub mod registries;
 pub mod reload;
 mod server;
 pub mod service;
@@ -24,7 +25,8 @@ pub mod verdict;
 mod watch;
 
 pub use config::Config;
-pub use pipeline::{PipelineLoader, RegistrySetupError};
+pub use pipeline::PipelineLoader;
+pub use registries::RegistrySetupError;
 pub use reload::{Load, LoadError, Loaded, ReloadHandle};
 pub use service::{Listeners, ServeError, Service, serve};
 pub use tls::{TlsError, check_tls};

@@ -18,7 +18,7 @@ const INVALID: u8 = 21;
 /// Answers whether container images may be used: verdicts over HTTP, and Kubernetes admission.
 ///
 /// Every setting of the configuration file has a default and an environment variable: `api.listen` is
-/// HALLMARK_API_LISTEN. SIGHUP reads the trust policies again; SIGTERM lets requests under way finish.
+/// HALLMARK_API_LISTEN. SIGHUP reads the trust policies and the registries' files again; SIGTERM lets requests under way finish.
 #[derive(Parser)]
 #[command(name = "hallmark-verifier", version)]
 struct Arguments {
@@ -151,7 +151,7 @@ async fn serve_until_signalled(mut config: Config, load: PipelineLoader) -> Resu
 
 async fn reload_on(mut hang_up: Signal, reload: ReloadHandle) {
     while hang_up.recv().await.is_some() {
-        tracing::info!("SIGHUP: the trust policies are read again");
+        tracing::info!("SIGHUP: the trust policies and the registries' files are read again");
         reload.reload();
     }
 }

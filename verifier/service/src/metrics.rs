@@ -93,6 +93,8 @@ pub struct Metrics {
     policy_current: Gauge,
     policy_info: Family<PolicyLabels, Gauge>,
     certificate_loads: Family<ResultLabels, Counter>,
+    registries_loads: Family<ResultLabels, Counter>,
+    registries_current: Gauge,
     traffic: OnceLock<Traffic>,
     registry_refused: Family<RegistryLabels, Counter>,
     registry_pauses: Family<RegistryLabels, Counter>,
@@ -121,6 +123,8 @@ impl Default for Metrics {
             policy_current: Gauge::default(),
             policy_info: Family::default(),
             certificate_loads: Family::default(),
+            registries_loads: Family::default(),
+            registries_current: Gauge::default(),
             traffic: OnceLock::new(),
             registry_refused: Family::default(),
             registry_pauses: Family::default(),
@@ -176,6 +180,10 @@ impl Metrics {
 
     fn register_registries(&mut self) {
         let registry = &mut self.registry;
+        let help = "Attempts to load the files that say how registries are reached";
+        registry.register("registry_settings_loads", help, self.registries_loads.clone());
+        let help = "1 when registries are reached as the files say, 0 when these do not load";
+        registry.register("registry_settings_current", help, self.registries_current.clone());
         let help = "Requests that a registry turned away because it asks for less traffic";
         registry.register("registry_requests_refused", help, self.registry_refused.clone());
         let help = "Times that a registry asked for less traffic and was left alone";
@@ -242,6 +250,18 @@ impl Metrics {
     /// The files say again what is in force.
     pub fn policies_confirmed(&self) {
         self.policy_current.set(1);
+    }
+
+    /// Counts an attempt to load the files that say how registries are reached.
+    pub fn count_registries_load(&self, success: bool) {
+        let result = if success { "success" } else { "failure" };
+        self.registries_loads.get_or_create(&ResultLabels { result }).inc();
+        self.registries_current.set(i64::from(success));
+    }
+
+    /// The files say again how registries are reached.
+    pub fn registries_confirmed(&self) {
+        self.registries_current.set(1);
     }
 
     /// Counts an attempt to load the TLS files.

@@ -11,15 +11,11 @@ use hallmark_policy::Timestamp;
 use hallmark_policy::image::{ImageReference, Repository};
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::Question;
-use hallmark_registry::{
-    Addresses, ClientCertificate, ClientCertificateError, Configuration, ConfigurationError, CredentialError,
-    CredentialSource, HostConfiguration, Location, Mirror, Registry, Route, Routing, RoutingError, Serves,
-};
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
-use hallmark_verifier::{Clock, ContentLimits, ContentStore, EvidenceLimits, Pipeline, load_trust};
+use hallmark_verifier::{Clock, ContentLimits, ContentStore, EvidenceLimits, EvidenceSource, Pipeline, load_trust};
 
-use crate::config::{self, Config, Evidence, RegistryHost, RegistryRoute};
-use crate::files;
+use crate::config::{Config, Evidence};
+use crate::registries::{Registries, RegistrySetupError};
 use crate::reload::{Load, LoadError, Loaded};
 use crate::session::Session;
 use crate::verdict::{ImageVerdict, PolicyInForce};
@@ -28,7 +24,7 @@ use crate::verdict::{ImageVerdict, PolicyInForce};
 pub struct PipelineLoader {
     pipeline: Pipeline,
     content: Option<Arc<ContentStore>>,
-    registry: Option<Registry>,
+    registries: Option<Arc<Registries>>,
     paths: Vec<PathBuf>,
     accept_example_keys: bool,
     dangers: Arc<Dangers>,
@@ -36,45 +32,6 @@ pub struct PipelineLoader {
 
 /// What weakens the checks of a registry, by its host in the normal form of references.
 type Dangers = BTreeMap<String, Vec<&'static str>>;
-
-/// Why registries cannot be reached as configured.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistrySetupError {
-    /// A file of certificate authorities cannot be read.
-    #[error("setting `registry.hosts`: CA file `{}` cannot be read: {problem}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        problem: String,
-    },
-    /// A client certificate or its key cannot be read.
-    #[error("setting `registry.hosts`: {0}")]
-    ClientCertificate(#[from] ClientCertificateError),
-    /// The settings do not make a client.
-    #[error("setting `registry`: {0}")]
-    Configuration(#[from] ConfigurationError),
-    /// A file with routes cannot be used.
-    #[error("setting `registry`: {0}")]
-    Routing(#[from] RoutingError),
-    /// The credentials cannot be used.
-    #[error(transparent)]
-    Credentials(#[from] CredentialError),
-}
-
-impl RegistrySetupError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::CaFile { .. } => "check the path and the permissions",
-            Self::ClientCertificate(error) => error.hint(),
-            Self::Configuration(error) => error.hint(),
-            Self::Credentials(error) => error.hint(),
-            Self::Routing(error) => error.hint(),
-        }
-    }
-}
 
 impl PipelineLoader {
     /// A loader over a registry client as configured. No request is made. A folder for evidence that cannot be used is
@@ -84,30 +41,13 @@ impl PipelineLoader {
     /// [`RegistrySetupError`] when the registry settings or credentials cannot be used.
     pub fn new(config: &Config) -> Result<Self, RegistrySetupError> {
         let clock: Clock = Arc::new(Timestamp::now);
-        let mut hosts = BTreeMap::new();
-        for (host, settings) in &config.registry.hosts {
-            hosts.insert(host.clone(), host_configuration(settings)?);
-        }
         let Evidence { directory, max_bytes, .. } = config.evidence.clone();
         let limits = ContentLimits { directory, disk_bytes: max_bytes, ..ContentLimits::STANDARD };
         let content = Arc::new(ContentStore::open(&limits));
-        let mut configuration = Configuration {
-            hosts,
-            routes: config.registry.routes.iter().map(|(prefix, route)| route_of(prefix, route)).collect(),
-            credentials: credentials(&config.registry)?,
-            content_cache: Some(Arc::<ContentStore>::clone(&content)),
-            ..Configuration::default()
-        };
-        for routing in routings(&config.registry)? {
-            for note in &routing.notes {
-                tracing::warn!(note, "routes of registries");
-            }
-            routing.add_to(&mut configuration);
-        }
-        let registry = Registry::new(configuration, Arc::clone(&clock))?;
-        let source = Arc::new(registry.clone());
+        let registries = Arc::new(Registries::open(&config.registry, Arc::clone(&content), Arc::clone(&clock))?);
+        let source: Arc<dyn EvidenceSource> = Arc::<Registries>::clone(&registries);
         let pipeline = Pipeline::with_content(source, clock, lives(&config.evidence), Some(Arc::clone(&content)));
-        Ok(Self { content: Some(content), registry: Some(registry), ..Self::over(pipeline, config) })
+        Ok(Self { content: Some(content), registries: Some(registries), ..Self::over(pipeline, config) })
     }
 
     /// A loader over a pipeline that the caller has made.
@@ -115,7 +55,7 @@ impl PipelineLoader {
     pub fn over(pipeline: Pipeline, config: &Config) -> Self {
         let (paths, accept_example_keys) = (config.policies.clone(), config.danger_accept_example_keys);
         let dangers = Arc::new(dangers(config));
-        Self { pipeline, content: None, registry: None, paths, accept_example_keys, dangers }
+        Self { pipeline, content: None, registries: None, paths, accept_example_keys, dangers }
     }
 }
 
@@ -143,59 +83,6 @@ fn lives(evidence: &Evidence) -> EvidenceLimits {
     }
 }
 
-/// The routes of other programs' files.
-fn routings(settings: &crate::config::Registry) -> Result<Vec<Routing>, RoutingError> {
-    let conf = settings.registries_conf.iter().map(|path| Routing::read_registries_conf(path));
-    let directory = settings.hosts_directory.iter().map(|path| Routing::read_hosts_directory(path));
-    conf.chain(directory).collect()
-}
-
-fn route_of(prefix: &str, route: &RegistryRoute) -> Route {
-    let mirrors = route.mirrors.iter().map(|mirror| Mirror {
-        location: Location::new(mirror.location.as_str()),
-        serves: match mirror.serves {
-            crate::config::Serves::Digests => Serves::Digests,
-            crate::config::Serves::DigestsAndTags => Serves::DigestsAndTags,
-            crate::config::Serves::Tags => Serves::Tags,
-        },
-    });
-    let location = route.location.as_deref().map(Location::new);
-    Route { prefix: prefix.to_owned(), location, is_blocked: route.blocked, mirrors: mirrors.collect() }
-}
-
-fn credentials(settings: &config::Registry) -> Result<CredentialSource, CredentialError> {
-    let source = match settings.auth_files.as_slice() {
-        [] => CredentialSource::from_environment()?,
-        paths => CredentialSource::from_paths(paths)?,
-    };
-    match (&settings.credential_providers.config_file, &settings.credential_providers.bin_directory) {
-        (Some(file), Some(directory)) => source.with_credential_providers(file, directory),
-        _ => Ok(source),
-    }
-}
-
-fn host_configuration(settings: &RegistryHost) -> Result<HostConfiguration, RegistrySetupError> {
-    let read = |path: &PathBuf| {
-        let fail = |problem: String| RegistrySetupError::CaFile { path: path.clone(), problem };
-        files::read(path, files::MAX_PEM_BYTES).map_err(fail)
-    };
-    Ok(HostConfiguration {
-        plain_http: settings.danger_plain_http,
-        ca_certificates_pem: settings.ca_file.as_ref().map(read).transpose()?,
-        client_certificate: match &settings.client_certificate_file {
-            Some(file) => Some(ClientCertificate::read(file, settings.client_key_file.as_deref())?),
-            None => None,
-        },
-        danger_accept_invalid_certificates: settings.danger_accept_invalid_certificates,
-        token_hosts: settings.token_hosts.clone(),
-        addresses: settings.addresses.map(|addresses| match addresses {
-            crate::config::Addresses::Public => Addresses::Public,
-            crate::config::Addresses::Private => Addresses::Private,
-            crate::config::Addresses::DangerLocal => Addresses::DangerLocal,
-        }),
-    })
-}
-
 impl Load for PipelineLoader {
     fn paths(&self) -> &[PathBuf] {
         &self.paths
@@ -205,8 +92,8 @@ impl Load for PipelineLoader {
         self.content.clone()
     }
 
-    fn registry(&self) -> Option<Registry> {
-        self.registry.clone()
+    fn registries(&self) -> Option<(Arc<Registries>, Pipeline)> {
+        Some((self.registries.clone()?, self.pipeline.clone()))
     }
 
     fn load(&self) -> Result<Loaded, LoadError> {

@@ -1,17 +1,19 @@
 //! Hot reload of trust policies and keys: all documents together, or none.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Digest;
-use hallmark_registry::Registry;
-use hallmark_verifier::ContentStore;
-use tokio::sync::Notify;
+use hallmark_policy::limits::{MAX_POLICY_BYTES, MAX_PUBLIC_KEY_BYTES};
+use hallmark_verifier::{ContentStore, Pipeline};
+use tokio::sync::watch;
 
+use crate::files;
 use crate::metrics::Metrics;
+use crate::registries::Registries;
 use crate::session::{Failure, InForce, Session};
 use crate::text::printable;
 use crate::watch::{Debounce, Looks};
@@ -26,8 +28,8 @@ pub trait Load: Send + Sync + 'static {
         None
     }
 
-    /// The client of the registries, for the metrics.
-    fn registry(&self) -> Option<Registry> {
+    /// How registries are reached, and whose evidence depends on it: for the metrics, and to be read again.
+    fn registries(&self) -> Option<(Arc<Registries>, Pipeline)> {
         None
     }
 
@@ -57,13 +59,24 @@ pub struct LoadError {
 }
 
 /// Asks for the files to be read at once, whatever they look like. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct ReloadHandle(Arc<Notify>);
+#[derive(Clone)]
+pub struct ReloadHandle(Arc<watch::Sender<()>>);
+
+impl Default for ReloadHandle {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(())))
+    }
+}
 
 impl ReloadHandle {
     /// Asks for it; returns before it is done.
     pub fn reload(&self) {
-        self.0.notify_one();
+        self.0.send_replace(());
+    }
+
+    /// Is told from now on when somebody asks for it.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
     }
 }
 
@@ -72,7 +85,7 @@ pub(crate) struct Reloader {
     load: Arc<dyn Load>,
     in_force: Arc<InForce>,
     metrics: Arc<Metrics>,
-    handle: ReloadHandle,
+    asked: watch::Receiver<()>,
     /// The files that made what is in force.
     files: BTreeMap<PathBuf, Digest>,
     /// What everything looked like when it was last read.
@@ -91,9 +104,10 @@ impl Reloader {
         load: Arc<dyn Load>,
         in_force: Arc<InForce>,
         metrics: Arc<Metrics>,
-        handle: ReloadHandle,
+        handle: &ReloadHandle,
     ) -> Self {
-        Self { load, in_force, metrics, handle, files: BTreeMap::new(), looks: Looks::default(), failing: None }
+        let asked = handle.subscribe();
+        Self { load, in_force, metrics, asked, files: BTreeMap::new(), looks: Looks::default(), failing: None }
     }
 
     /// Looks at the files every so often, and reads them again when they have changed or when it is asked to.
@@ -105,7 +119,7 @@ impl Reloader {
         loop {
             let asked = tokio::select! {
                 _ = ticks.tick() => false,
-                () = self.handle.0.notified() => true,
+                Ok(()) = self.asked.changed() => true,
             };
             let looks = self.looks.clone();
             let Ok(now) = tokio::task::spawn_blocking(move || looks.again()).await else { continue };
@@ -178,13 +192,31 @@ fn attempt(load: &dyn Load, known: &BTreeMap<PathBuf, Digest>) -> (Looks, Result
     }
 }
 
-fn holds(path: &PathBuf, digest: Digest) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| digest.matches(&bytes))
+/// What was read is at most as large as a policy or a key may be; what is larger now is something else.
+fn holds(path: &Path, digest: Digest) -> bool {
+    let most = MAX_POLICY_BYTES.max(MAX_PUBLIC_KEY_BYTES);
+    files::read(path, u64::try_from(most).unwrap_or(u64::MAX)).is_ok_and(|bytes| digest.matches(&bytes))
 }
 
 fn changing() -> LoadError {
     LoadError {
         message: "the files changed while they were being read".to_owned(),
         hint: "they are read again at the next look; replace files by renaming".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn must_not_read_without_end_to_find_out_whether_a_file_is_still_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.yaml");
+        std::fs::write(&file, "one").unwrap();
+        assert!(holds(&file, Digest::of(b"one")) && !holds(&file, Digest::of(b"two")));
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        assert!(!holds(&file, Digest::of(b"one")));
     }
 }

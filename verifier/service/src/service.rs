@@ -11,6 +11,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use crate::api::{self, ApiState};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::registries::RegistriesReloader;
 use crate::reload::{Load, ReloadHandle, Reloader};
 use crate::server::{Server, run_until};
 use crate::session::InForce;
@@ -74,14 +75,18 @@ pub async fn serve(
     if let Some(content) = load.content() {
         state.metrics.observe_content(content);
     }
-    if let Some(registry) = load.registry() {
-        state.metrics.observe_traffic(move || registry.traffic());
-    }
     let (in_force, metrics) = (Arc::clone(&state.in_force), Arc::clone(&state.metrics));
-    let mut reloader = Reloader::new(load, in_force, metrics, reload);
+    let mut background = tokio::task::JoinSet::new();
+    if let Some((registries, pipeline)) = load.registries() {
+        let seen = Arc::clone(&registries);
+        metrics.observe_traffic(move || seen.client().traffic());
+        let reloader =
+            RegistriesReloader::new(registries, pipeline, Arc::clone(&in_force), Arc::clone(&metrics), &reload);
+        background.spawn(reloader.watch(config.reload_every.0));
+    }
+    let mut reloader = Reloader::new(load, in_force, metrics, &reload);
     reloader.read().await;
 
-    let mut background = tokio::task::JoinSet::new();
     background.spawn(reloader.watch(config.reload_every.0));
     if let Some(tls) = tls.clone() {
         background.spawn(watch_tls(config.clone(), tls, Arc::clone(&state.metrics)));

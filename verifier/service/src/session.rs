@@ -39,6 +39,7 @@ struct State {
     session: Option<Arc<dyn Session>>,
     loaded_at: Option<Timestamp>,
     failure: Option<Failure>,
+    registries_failure: Option<Failure>,
 }
 
 /// A reload that did not succeed; the last good set stays in force.
@@ -59,6 +60,8 @@ pub struct Report {
     pub loaded_at: Option<Timestamp>,
     /// The last attempt to load, when it failed.
     pub failure: Option<Failure>,
+    /// The same for the files that say how registries are reached.
+    pub registries_failure: Option<Failure>,
 }
 
 impl InForce {
@@ -71,14 +74,16 @@ impl InForce {
     /// What is in force, for readiness.
     #[must_use]
     pub fn report(&self) -> Report {
-        let State { session, loaded_at, failure } = self.read();
-        Report { policies: session.map(|session| session.policies().to_vec()).unwrap_or_default(), loaded_at, failure }
+        let State { session, loaded_at, failure, registries_failure } = self.read();
+        let policies = session.map(|session| session.policies().to_vec()).unwrap_or_default();
+        Report { policies, loaded_at, failure, registries_failure }
     }
 
     /// Puts a session in force, whole, and forgets an earlier failure.
     pub fn replace(&self, session: Arc<dyn Session>, at: Timestamp) {
-        let state = State { session: Some(session), loaded_at: Some(at), failure: None };
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let registries_failure = state.registries_failure.take();
+        *state = State { session: Some(session), loaded_at: Some(at), failure: None, registries_failure };
     }
 
     /// Remembers that a set did not load. What was in force stays in force.
@@ -89,6 +94,11 @@ impl InForce {
     /// Forgets an earlier failure: the files say again what is in force.
     pub fn confirmed(&self) {
         self.state.write().unwrap_or_else(PoisonError::into_inner).failure = None;
+    }
+
+    /// Remembers that the files that say how registries are reached do not load, or that they do again.
+    pub fn registries(&self, failure: Option<Failure>) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).registries_failure = failure;
     }
 
     fn read(&self) -> State {

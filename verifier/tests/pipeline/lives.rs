@@ -137,3 +137,32 @@ async fn must_not_deny_by_a_tag_that_was_resolved_before_absences_die() {
         assert_eq!(source.requests(), requests, "{later:?}");
     }
 }
+
+/// Registries are reached in another way: what was learned in the old one neither allows nor denies as if it were new.
+#[tokio::test(start_paused = true)]
+async fn must_not_take_for_fresh_what_was_learned_before_registries_were_reached_otherwise() {
+    let source = Source::new(Duration::ZERO);
+    let limits = EvidenceLimits { tag_life: SHORT, ..absences(SHORT) };
+    let pipeline = pipeline_with(&source, limits);
+    let (trust, held) = (trusting(&key()), crate::trusting_held_evidence());
+    let absent = "r.example/team/other:1";
+    let mut requests = (0, 0);
+    for _ in 0..2 {
+        for again in 0..2 {
+            assert_eq!(ask(&pipeline, &trust, TAGGED, LONG).await.outcome(), Outcome::Allow);
+            source.missing.store(true, Ordering::SeqCst);
+            assert_eq!(ask(&pipeline, &trust, absent, LONG).await.outcome(), Outcome::Deny);
+            source.missing.store(false, Ordering::SeqCst);
+            if again == 0 {
+                requests = (requests.0 + 2, requests.1 + 1);
+            }
+            assert_eq!(source.requests(), requests, "{again}");
+        }
+        tokio::time::advance(MOMENT).await;
+        pipeline.ask_anew();
+    }
+    // Its twin: it is still held.
+    *source.failing.lock().unwrap() = Some(Code::RegistryUnavailable);
+    assert_eq!(ask(&pipeline, &trust, &pinned(), LONG).await.outcome(), Outcome::Undetermined);
+    assert_eq!(ask(&pipeline, &held, &pinned(), LONG).await.outcome(), Outcome::Allow);
+}

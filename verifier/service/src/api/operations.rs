@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::problem::{Problem, ProblemKind};
 use super::state::ApiState;
+use crate::session::Failure;
 use crate::verdict::PolicyInForce;
 
 #[derive(Serialize)]
@@ -22,14 +23,22 @@ struct Readiness {
     #[serde(skip_serializing_if = "Option::is_none")]
     loaded_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy_error: Option<PolicyError>,
+    policy_error: Option<ReloadError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry_error: Option<ReloadError>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PolicyError {
+struct ReloadError {
     at: Timestamp,
     message: String,
+}
+
+impl From<Failure> for ReloadError {
+    fn from(Failure { at, message }: Failure) -> Self {
+        Self { at, message }
+    }
 }
 
 /// The process answers.
@@ -43,8 +52,10 @@ pub(super) async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
     let report = state.in_force.report();
     let draining = state.is_draining();
     let ready = report.loaded_at.is_some() && !draining;
-    let policy_error = report.failure.map(|failure| PolicyError { at: failure.at, message: failure.message });
-    let body = Readiness { ready, draining, policies: report.policies, loaded_at: report.loaded_at, policy_error };
+    let policy_error = report.failure.map(ReloadError::from);
+    let registry_error = report.registries_failure.map(ReloadError::from);
+    let (policies, loaded_at) = (report.policies, report.loaded_at);
+    let body = Readiness { ready, draining, policies, loaded_at, policy_error, registry_error };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }

@@ -5,6 +5,7 @@ mod admission;
 mod harness;
 mod overload;
 mod pipeline;
+mod registries;
 mod reload;
 mod tls;
 mod verdicts;
