@@ -89,3 +89,6 @@ pub const MAX_TRUSTED_ROOT_BYTES: usize = 1024 * 1024;
 
 /// Most authorities or logs of one kind in a trusted root, and most certificate timestamps of one certificate.
 pub const MAX_TRUST_ANCHORS: usize = 64;
+
+/// Most findings of one scan, and most statements of one VEX document. Large images have about 5,000.
+pub const MAX_FINDINGS: usize = 20_000;

@@ -92,12 +92,18 @@ codes! {
     /// A signature does not carry an annotation that was asked for inside what was signed.
     AnnotationMismatch = "annotation-mismatch", Deny, 12,
         "sign again with `-a key=value`, or ask for the annotations that were signed";
-    /// The signing certificate is not one of a trusted authority, was not valid when it was used, or was not published.
-    CertificateUntrusted = "certificate-untrusted", Deny, 12,
-        "check that the trust root is the one of the instance that signed, and sign again if the certificate had ended";
     /// There is no attestation of a type that is asked for, by somebody who is asked for.
     AttestationMissing = "attestation-missing", Deny, 12,
         "attest it with `hallmark attest --type TYPE --predicate FILE --key KEY IMAGE`";
+    /// An attestation is older than the rule takes.
+    AttestationTooOld = "attestation-too-old", Deny, 12,
+        "make a fresh one (scan or build again) and attest it";
+    /// Nothing that can be believed says when an attestation was made, and the rule needs to know.
+    AttestationUndated = "attestation-undated", Deny, 12,
+        "attest it again with a predicate that has its time, or with `--timestamp-url`";
+    /// The signing certificate is not one of a trusted authority, was not valid when it was used, or was not published.
+    CertificateUntrusted = "certificate-untrusted", Deny, 12,
+        "check that the trust root is the one of the instance that signed, and sign again if the certificate had ended";
     /// A signature or its envelope is about another digest than the image that was asked for.
     DigestMismatch = "digest-mismatch", Deny, 12,
         "the signature belongs to another image; sign this digest, or deploy the one that was signed";
@@ -143,12 +149,18 @@ codes! {
     /// A signed statement is about something else than a plain signature.
     PredicateTypeMismatch = "predicate-type-mismatch", Deny, 12,
         "an attestation does not count as a signature; run `hallmark sign` as well";
+    /// The image was built by another builder or from another source than the rule takes.
+    ProvenanceMismatch = "provenance-mismatch", Deny, 12,
+        "deploy an image of the pipeline that the rule names, or add the builder or source that the message names";
     /// The name inside what was signed is not the name that was asked for.
     ReferenceMismatch = "reference-mismatch", Deny, 12,
         "sign the image under the name that it is deployed by, or map the mirror in `mirrors`";
     /// The rule binds names, and nothing that was signed carries one.
     ReferenceMissing = "reference-missing", Deny, 12,
         "sign with a tool that writes the image's name, such as `hallmark sign`, or use `reference: any`";
+    /// A bill of materials is not of a format that the rule takes, or lists too little.
+    SbomMismatch = "sbom-mismatch", Deny, 12,
+        "make it again with a tool that writes the format that the message names, and attest it";
     /// What was signed says itself that the signature has ended.
     SignatureExpired = "signature-expired", Deny, 12,
         "sign the image again";
@@ -176,6 +188,9 @@ codes! {
     /// The item is of a kind that this version does not verify.
     Unsupported = "unsupported", Deny, 12,
         "sign with a key and in a format that this version verifies: a Sigstore bundle or simple signing";
+    /// A scan found more vulnerabilities than the rule takes.
+    VulnerabilitiesFound = "vulnerabilities-found", Deny, 12,
+        "use the fixed versions and build again, or have somebody answer for them: `allow` with a date, or an OpenVEX attestation";
     /// The key is of a kind or size that is not accepted.
     WeakKey = "weak-key", Deny, 12,
         "use a key that `hallmark key generate` makes";

@@ -1,12 +1,20 @@
 //! Attestations: signed statements that say something about an image other than "it is signed" (in-toto attestation
 //! framework, Statement v1): how it was built, what is in it, what a scanner found.
 
+mod facts;
 mod predicate_type;
+mod sbom;
+mod scan;
+mod vex;
 
 use crate::image::{Digest, PinnedImage};
 use crate::signature::{Format, UnsignedSignature, Unwritable, unsigned_statement};
 
+pub(crate) use facts::{FactContent, Facts, Kind, facts};
 pub use predicate_type::{PredicateType, PredicateTypeError};
+pub(crate) use scan::Finding;
+pub use scan::Severity;
+pub(crate) use vex::{VexStatement, is_harmless};
 
 /// What is to be attested of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -48,6 +48,18 @@ impl PredicateType {
     }
 }
 
+impl PredicateType {
+    /// The types of OpenVEX documents: cosign's, and that with the version.
+    pub(crate) fn open_vex() -> [Self; 2] {
+        [Self("https://openvex.dev/ns".to_owned()), Self("https://openvex.dev/ns/v0.2.0".to_owned())]
+    }
+
+    /// What policies can ask of it, beside that it is there.
+    pub(crate) fn kind(&self) -> Option<super::Kind> {
+        super::Kind::of(&self.0)
+    }
+}
+
 impl FromStr for PredicateType {
     type Err = PredicateTypeError;
 

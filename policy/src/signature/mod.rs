@@ -176,6 +176,8 @@ pub(crate) enum ClaimFault {
 pub(crate) struct Attested {
     pub(crate) images: Vec<ClaimedImage>,
     pub(crate) predicate_type: String,
+    /// What policies can ask of the predicate, or why it cannot be read.
+    pub(crate) facts: Result<crate::attestation::Facts, String>,
 }
 
 /// What is attested; `None` for what is no attestation: a plain signature.

@@ -110,7 +110,8 @@ pub(super) fn attested(payload_type: &str, payload: &[u8]) -> Option<Result<Atte
         return malformed(format!("it has no subject, or more than {}", limits::MAX_SUBJECTS));
     }
     let images = document.subject.into_iter().map(claimed).collect::<Result<_, _>>();
-    Some(images.map(|images| Attested { images, predicate_type: document.predicate_type }))
+    let facts = crate::attestation::facts(&document.predicate_type, payload);
+    Some(images.map(|images| Attested { images, predicate_type: document.predicate_type, facts }))
 }
 
 /// What a verified statement says.

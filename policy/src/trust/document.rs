@@ -3,6 +3,7 @@
 //! The same types read documents and generate their JSON Schema, so the two cannot differ. The reference page
 //! `docs/reference/policy.md` says what each field means.
 
+mod attestations;
 mod platforms;
 mod requirement;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::problem::Position;
 
+pub(super) use attestations::{AllowEntry, AttestationEntry, CountWord, SbomEntry, VulnerabilitiesEntry, WhichWord};
 pub(super) use platforms::PlatformsEntry;
 pub(super) use requirement::{RequirementEntry, ThresholdEntry};
 
@@ -287,10 +289,10 @@ pub struct RuleEntry {
     #[serde(default, deserialize_with = "written")]
     #[schemars(with = "OnUndeterminedEntry")]
     pub on_undetermined: Option<Placed<OnUndeterminedEntry>>,
-    /// Attestations that must be there. Not supported in this version: must be empty.
+    /// Demands on attestations of the manifest that is covered: each must be met, beside `require`.
     #[serde(default, deserialize_with = "written")]
-    #[schemars(with = "Vec<serde_json::Value>", length(max = 0))]
-    pub attestations: Option<Placed<Vec<Placed<Anything>>>>,
+    #[schemars(with = "Vec<AttestationEntry>")]
+    pub attestations: Option<Placed<Vec<Placed<AttestationEntry>>>>,
 }
 
 /// What becomes of an image that is denied.

@@ -74,6 +74,8 @@ pub enum LintCode {
     NotEnforced,
     /// A rule for several repositories that takes a signature made for another one.
     ReferenceAny,
+    /// A demand on scans that takes old ones: what was found since does not count.
+    ScanWithoutAge,
     /// Held evidence is for digests, and the rule takes tags.
     TagsWithHeldEvidence,
     /// An authority that no rule names.
@@ -96,6 +98,7 @@ impl LintCode {
         Self::KeyExpiresSoon,
         Self::NotEnforced,
         Self::ReferenceAny,
+        Self::ScanWithoutAge,
         Self::TagsWithHeldEvidence,
         Self::UnusedAuthority,
         Self::WholeRegistry,
@@ -115,6 +118,7 @@ impl LintCode {
             Self::KeyExpiresSoon => "key-expires-soon",
             Self::NotEnforced => "not-enforced",
             Self::ReferenceAny => "reference-any",
+            Self::ScanWithoutAge => "scan-without-age",
             Self::TagsWithHeldEvidence => "tags-with-held-evidence",
             Self::UnusedAuthority => "unused-authority",
             Self::WholeRegistry => "whole-registry",
@@ -180,7 +184,7 @@ fn authorities(
     remarks: &mut Remarks<'_>,
 ) {
     let mut used = vec![false; policy.authorities.len()];
-    for index in policy.rules.iter().flat_map(|rule| rule.require.authorities()) {
+    for index in policy.rules.iter().flat_map(Rule::authorities) {
         if let Some(used) = used.get_mut(index.0) {
             *used = true;
         }
@@ -278,6 +282,15 @@ fn rules(document: &Document, policy: &TrustPolicy, remarks: &mut Remarks<'_>) {
             let written = entry.value.reference.as_ref().map(|word| word.position);
             let position = written.unwrap_or(entry.value.images.position);
             remarks.add(position, format!("{path}.reference"), LintCode::ReferenceAny, message, hint);
+        }
+        for (place, gate) in rule.attestations.iter().enumerate() {
+            if gate.vulnerabilities.is_some() && gate.max_age.is_none() {
+                let message =
+                    format!("`{}` takes a scan of any age: what became known since then is not in it", gate.name);
+                let hint = "write `maxAge: 168h`, and scan and attest again more often than that";
+                let path = format!("{path}.attestations[{place}]");
+                remarks.add(gate.position, path, LintCode::ScanWithoutAge, message, hint);
+            }
         }
         for (place, (pattern, text)) in rule.images.iter().zip(&entry.value.images.value).enumerate() {
             if is_whole_public_registry(pattern) {

@@ -5,6 +5,7 @@
 
 mod compile;
 mod document;
+mod gate;
 mod glob;
 mod index;
 mod lint;
@@ -19,6 +20,7 @@ mod snapshot;
 mod syntax;
 
 pub use document::{Placed, PolicyDocument};
+pub use gate::{Gate, SbomDemand, UriPattern, VulnerabilityLimits, Which};
 pub use lint::{Lint, LintCode, lint};
 pub use mirror::{Mirrors, RepositoryPrefix};
 pub use policy::{

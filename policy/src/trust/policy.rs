@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use jiff::{SignedDuration, Timestamp};
 
 use super::compile;
+use super::gate::Gate;
 use super::index::RuleIndex;
 use super::mirror::Mirrors;
 use super::problem::{PolicyErrors, Position};
@@ -60,6 +61,8 @@ pub struct Rule {
     pub mode: Mode,
     /// Who must have signed.
     pub require: Requirement,
+    /// What must be attested of each manifest that counts, beside that.
+    pub attestations: Vec<Gate>,
     /// Whether the name inside what was signed must be the name that was asked for.
     pub reference: ReferenceBinding,
     /// Which manifests of an image must be covered.
@@ -194,9 +197,11 @@ pub struct Exception {
     pub position: Position,
 }
 
-/// The reasons that an exception may waive: absences and dates. A contradiction (another image's signature, a forged
+/// The reasons that an exception may waive: absences, dates, and vulnerabilities that somebody answers for. A contradiction (another image's signature, a forged
 /// one, a compromised key) and anything that could not be looked at are never waived.
 pub const WAIVABLE: &[Code] = &[
+    Code::AttestationMissing,
+    Code::AttestationTooOld,
     Code::KeyExpired,
     Code::KeyNotYetValid,
     Code::PlatformNotCovered,
@@ -206,6 +211,7 @@ pub const WAIVABLE: &[Code] = &[
     Code::TimestampMissing,
     Code::Unsigned,
     Code::UntrustedKey,
+    Code::VulnerabilitiesFound,
 ];
 
 impl TrustPolicy {
@@ -263,6 +269,7 @@ impl TrustPolicy {
             namespaces: None,
             mode: Mode::Enforce,
             require: Requirement::Authority(AuthorityIndex(0)),
+            attestations: Vec::new(),
             reference: ReferenceBinding::Any,
             platforms: Platforms::Requested,
             signed_parent: SignedParent::Ignore,
@@ -294,6 +301,18 @@ const COMMAND_LINE_RULE: &str = "any-image";
 const COMMAND_LINE_AUTHORITY: &str = "key";
 
 impl Rule {
+    /// Every authority that it names, for signatures or for attestations, each once.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<AuthorityIndex> {
+        let mut found = self.require.authorities();
+        for authority in self.attestations.iter().flat_map(Gate::authorities) {
+            if !found.contains(&authority) {
+                found.push(authority);
+            }
+        }
+        found
+    }
+
     /// Whether the rule covers this namespace; a rule without namespaces covers every one.
     #[must_use]
     pub fn covers_namespace(&self, namespace: &str) -> bool {

@@ -30,8 +30,8 @@ pub(super) struct Assessment {
 /// What is left of the bounds on work for one image under one rule, its relatives included.
 #[derive(Debug)]
 pub(super) struct Budget {
-    checks: usize,
-    times: usize,
+    pub(super) checks: usize,
+    pub(super) times: usize,
 }
 
 impl Budget {
@@ -88,13 +88,13 @@ pub(super) fn assess(
 }
 
 /// The one authority that a signature speaks for, as a fact.
-struct Speaker<'a> {
-    authority: AuthorityIndex,
-    key: &'a TrustedKey,
-    facts: Arc<Authenticated>,
+pub(super) struct Speaker<'a> {
+    pub(super) authority: AuthorityIndex,
+    pub(super) key: &'a TrustedKey,
+    pub(super) facts: Arc<Authenticated>,
 }
 
-fn speaker<'a>(
+pub(super) fn speaker<'a>(
     rule: &Applicable<'a>,
     asked: &[AuthorityIndex],
     found: &FoundSignature,

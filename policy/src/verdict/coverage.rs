@@ -6,7 +6,8 @@
 use jiff::Timestamp;
 
 use super::assess::{Assessment, Budget, Subject, assess};
-use super::{Decision, Grounds, Proof, Question, Reason};
+use super::gates::{GateOutcome, gate};
+use super::{Decision, DemandMet, Grounds, Proof, Question, Reason};
 use crate::evidence::{Cause, DecodedEvidence, Listing, Observation, Scope};
 use crate::image::{Descriptor, Digest, Index, PinnedImage, PlatformName, Platforms, is_runnable};
 use crate::limits;
@@ -25,6 +26,7 @@ pub fn scope(question: &Question, trust: &TrustSnapshot) -> Scope {
     let mut scope = Scope::IMAGE;
     let Selection::Rules(rules) = trust.select(&question.image, question.namespace.as_deref()) else { return scope };
     for Applicable { rule, .. } in rules {
+        scope.attestations |= !rule.attestations.is_empty();
         match rule.platforms {
             Platforms::Requested if takes_parent(question, rule.signed_parent) => {
                 scope.parent = question.image.tag().cloned();
@@ -53,6 +55,8 @@ pub(super) struct Judging<'a> {
     pub(super) rule: &'a Applicable<'a>,
     pub(super) now: Timestamp,
     pub(super) budget: Budget,
+    /// Of its own, so that attestations never cost a signature.
+    pub(super) gate_budget: Budget,
     /// Everything that was found and does not count, each once.
     pub(super) rejected: &'a mut Vec<Rejection>,
 }
@@ -93,12 +97,52 @@ impl Judging<'_> {
                 self.rejected.push(rejection.clone());
             }
         }
-        if let Some(signatures) = proof_of(self.rule, &assessment) {
-            return Decision::Allow(Proof { grounds: Grounds::Signatures(signatures), held_since: None });
+        let by_signatures = match (proof_of(self.rule, &assessment), open_questions(evidence.causes())) {
+            (Some(signatures), _) => {
+                let grounds = Grounds::Signatures(signatures);
+                Decision::Allow(Proof { grounds, attestations: Vec::new(), held_since: None })
+            }
+            (None, Some(causes)) => Decision::Undetermined(causes),
+            (None, None) => Decision::Deny(super::denial::reasons(self.rule, &assessment, image, evidence)),
+        };
+        self.demands(by_signatures, image, evidence)
+    }
+
+    /// What a manifest comes to when the rule's demands on attestations are held against it as well. They are looked at
+    /// also when its signatures do not suffice: an exception must know everything that is wrong.
+    fn demands(&mut self, by_signatures: Decision, image: &PinnedImage, evidence: &DecodedEvidence) -> Decision {
+        let (mut met, mut unmet, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        for demand in &self.rule.rule.attestations {
+            match gate(self.rule, demand, evidence, image.digest, self.now, &mut self.gate_budget) {
+                GateOutcome::Met(attestations) => {
+                    met.extend(
+                        attestations
+                            .into_iter()
+                            .map(|attestation| DemandMet { demand: demand.name.clone(), attestation }),
+                    );
+                }
+                GateOutcome::Unmet(reasons) => unmet.extend(reasons),
+                GateOutcome::Unknown(causes) => {
+                    open.extend(causes.into_iter().filter(|cause| !open.contains(cause)).collect::<Vec<_>>())
+                }
+            }
         }
-        match open_questions(evidence.causes()) {
-            Some(causes) => Decision::Undetermined(causes),
-            None => Decision::Deny(super::denial::reasons(self.rule, &assessment, image, evidence)),
+        match by_signatures {
+            Decision::Undetermined(causes) => Decision::Undetermined(causes),
+            Decision::Allow(_) | Decision::Deny(_) if !open.is_empty() => Decision::Undetermined(open),
+            Decision::Deny(mut reasons) => {
+                reasons.extend(unmet);
+                Decision::Deny(reasons)
+            }
+            Decision::Allow(_) if !unmet.is_empty() => Decision::Deny(unmet),
+            Decision::Allow(proof) => {
+                // What meets a demand was looked at as a signature too, and is none; nothing is wrong with it.
+                self.rejected.retain(|rejection| {
+                    let is_no_signature = matches!(rejection.code, Code::PredicateTypeMismatch | Code::UntrustedKey);
+                    !is_no_signature || !met.iter().any(|met| met.attestation.artifact() == rejection.artifact)
+                });
+                Decision::Allow(Proof { attestations: met, ..proof })
+            }
         }
     }
 
@@ -160,10 +204,13 @@ impl Judging<'_> {
         if children.is_empty() {
             refused.add("the index lists no image that could be run".to_owned(), Vec::new());
         }
-        let mut signatures = Vec::new();
+        let (mut signatures, mut attestations) = (Vec::new(), Vec::new());
         for child in children {
             match self.child(image, evidence, child) {
-                Decision::Allow(proof) => signatures.extend(proof.signatures().iter().cloned()),
+                Decision::Allow(proof) => {
+                    signatures.extend(proof.signatures().iter().cloned());
+                    attestations.extend(proof.attestations);
+                }
                 Decision::Undetermined(causes) => open.extend(causes),
                 Decision::Deny(reasons) => refused.add(not_covered(child, &reasons), reasons),
             }
@@ -177,7 +224,10 @@ impl Judging<'_> {
             return Decision::Undetermined(open);
         }
         match signatures.is_empty() {
-            false => Decision::Allow(Proof { grounds: Grounds::Signatures(signatures), held_since: None }),
+            false => {
+                let grounds = Grounds::Signatures(signatures);
+                Decision::Allow(Proof { grounds, attestations, held_since: None })
+            }
             true => Decision::Deny(refused.reasons()),
         }
     }
@@ -288,7 +338,7 @@ fn proof_of(rule: &Applicable<'_>, assessment: &Assessment) -> Option<Vec<Verifi
     (!signatures.is_empty()).then_some(signatures)
 }
 
-fn open_questions(causes: &[Cause]) -> Option<Vec<Reason>> {
+pub(super) fn open_questions(causes: &[Cause]) -> Option<Vec<Reason>> {
     let mut reasons: Vec<Reason> = Vec::new();
     for cause in causes {
         let reason = Reason::new(cause.code(), cause.detail());

@@ -82,9 +82,7 @@ fn decide(
         return decision;
     };
     match decide_by(question, rule, held, now, rejected, pinned) {
-        Decision::Allow(Proof { grounds, .. }) => {
-            Decision::Allow(Proof { grounds, held_since: Some(held.evidence().gathered_at) })
-        }
+        Decision::Allow(proof) => Decision::Allow(Proof { held_since: Some(held.evidence().gathered_at), ..proof }),
         Decision::Deny(_) | Decision::Undetermined(_) => decision,
     }
 }
@@ -110,10 +108,11 @@ fn decide_by(
     };
     let image = question.image.pin(digest);
     *pinned = Some(image.clone());
-    let mut judging = Judging { question, rule, now, budget: Budget::for_one_image(), rejected };
+    let (budget, gate_budget) = (Budget::for_one_image(), Budget::for_one_image());
+    let mut judging = Judging { question, rule, now, budget, gate_budget, rejected };
     match judging.coverage(&image, evidence) {
         Decision::Deny(reasons) => match rule.policy.exception(&image).and_then(|e| excepted(e, &reasons, now)) {
-            Some(grounds) => Decision::Allow(Proof { grounds, held_since: None }),
+            Some(grounds) => Decision::Allow(Proof { grounds, attestations: Vec::new(), held_since: None }),
             None => Decision::Deny(reasons),
         },
         decision => decision,
@@ -170,7 +169,7 @@ fn tag_refused(question: &Question, rule: &Applicable<'_>) -> Option<RuleVerdict
 
 fn by_default(question: &Question, policy: &TrustPolicy, allow: bool) -> RuleVerdict {
     let decision = if allow {
-        Decision::Allow(Proof { grounds: Grounds::Default, held_since: None })
+        Decision::Allow(Proof { grounds: Grounds::Default, attestations: Vec::new(), held_since: None })
     } else {
         let message = format!("no rule of `{}` covers `{}`", policy.name, question.image.repository());
         Decision::Deny(vec![Reason::new(Code::NoMatchingRule, message)])

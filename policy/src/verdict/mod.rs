@@ -7,6 +7,7 @@ mod denial;
 mod evaluate;
 mod exit;
 mod explanation;
+mod gates;
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use crate::image::{Digest, ImageReference, PinnedImage};
 use crate::reason::{Code, Outcome};
 use crate::trust::Mode;
-use crate::verify::{Rejection, VerifiedSignature};
+use crate::verify::{Rejection, VerifiedAttestation, VerifiedSignature};
 
 pub use attested::{FoundAttestations, find_attestations};
 pub use coverage::scope;
@@ -92,12 +93,22 @@ pub enum Decision {
 ///
 /// ```compile_fail,E0451
 /// use hallmark_policy::verdict::{Grounds, Proof};
-/// let forged = Proof { grounds: Grounds::Default, held_since: None };
+/// let forged = Proof { grounds: Grounds::Default, attestations: Vec::new(), held_since: None };
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     grounds: Grounds,
+    attestations: Vec<DemandMet>,
     held_since: Option<Timestamp>,
+}
+
+/// A demand on attestations, with one of those that meet it for each authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DemandMet {
+    /// The demand's name in its rule.
+    pub demand: String,
+    /// The attestation.
+    pub attestation: VerifiedAttestation,
 }
 
 /// What an allow rests on.
@@ -134,6 +145,12 @@ impl Proof {
             Grounds::Signatures(signatures) => signatures,
             Grounds::Default | Grounds::Exception { .. } => &[],
         }
+    }
+
+    /// The attestations that it rests on, beside the grounds; empty where the rule demands none.
+    #[must_use]
+    pub fn attestations(&self) -> &[DemandMet] {
+        &self.attestations
     }
 
     /// When the evidence was gathered, where the registry could not be asked and held evidence was used instead.
@@ -305,6 +322,18 @@ impl Verdict {
             }
         }
         proof
+    }
+
+    /// The attestations that an allow rests on, over all rules, each once.
+    #[must_use]
+    pub fn attestations(&self) -> Vec<&DemandMet> {
+        let mut met: Vec<&DemandMet> = Vec::new();
+        for demand in self.rules.iter().filter_map(|rule| rule.decision.proof()).flat_map(Proof::attestations) {
+            if !met.contains(&demand) {
+                met.push(demand);
+            }
+        }
+        met
     }
 
     /// Signatures that were found and do not count, each once, in a stable order.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::judge::{check_window, claim_fault, other_image};
 use super::{Authenticated, KeyId, Rejection, TimeEvidence, VerifiedTime, quoted};
-use crate::attestation::PredicateType;
+use crate::attestation::{Facts, PredicateType};
 use crate::image::Digest;
 use crate::reason::Code;
 use crate::signature::{Attested, Format};
@@ -71,6 +71,14 @@ impl VerifiedAttestation {
     #[must_use]
     pub fn predicate_type(&self) -> &str {
         &self.predicate_type
+    }
+
+    /// What its predicate says, or why it cannot be read.
+    pub(crate) fn facts(&self) -> Result<&Facts, &str> {
+        match self.facts.attested() {
+            Some(Ok(attested)) => attested.facts.as_ref().map_err(String::as_str),
+            Some(Err(_)) | None => Err("it is no attestation"),
+        }
     }
 
     /// The time by which it existed, where trusted timestamp authorities vouch for one.

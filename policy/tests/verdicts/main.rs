@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod attestations;
+#[cfg(test)]
 mod authority;
 #[cfg(test)]
 mod bounds;

@@ -1,7 +1,7 @@
 //! Verdicts: the same shape as the service's `POST /v1/verdicts`, with a version.
 
 use hallmark_policy::image::Digest;
-use hallmark_policy::verdict::{Grounds, RuleVerdict, Verdict};
+use hallmark_policy::verdict::{DemandMet, Grounds, RuleVerdict, Verdict};
 use hallmark_policy::verify::{Rejection, VerifiedSignature, VerifiedTime};
 use hallmark_policy::{Outcome, Timestamp};
 use serde::Serialize;
@@ -42,6 +42,9 @@ struct ImageVerdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'static str>,
     proof: Vec<ProofReport>,
+    /// The attestations that meet the rule's demands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attestations: Vec<AttestedReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exception: Option<ExceptionReport>,
     /// When the evidence was gathered, where the registry could not be asked and held evidence was used.
@@ -76,6 +79,21 @@ pub(super) struct ProofReport {
     /// When it ends by its own word.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
+}
+
+/// An attestation that meets a demand.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttestedReport {
+    demand: String,
+    authority: String,
+    predicate_type: String,
+    format: &'static str,
+    key_id: String,
+    artifact: String,
+    /// The manifest that it is about, where it is another than the pinned one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,6 +169,11 @@ impl ImageVerdict {
                 .into_iter()
                 .map(|signature| ProofReport::about(signature, verdict.pinned().map(|pinned| pinned.digest)))
                 .collect(),
+            attestations: verdict
+                .attestations()
+                .into_iter()
+                .map(|met| AttestedReport::new(met, verdict.pinned().map(|pinned| pinned.digest)))
+                .collect(),
             exception: grounds.and_then(|proof| ExceptionReport::new(proof.grounds())),
             held_since: grounds.and_then(hallmark_policy::verdict::Proof::held_since),
             reasons: verdict
@@ -188,6 +211,9 @@ impl ImageVerdict {
         }
         for proof in &self.proof {
             text.line(format!("  signed    {}", proof.words()));
+        }
+        for attested in &self.attestations {
+            text.line(format!("  attested  {}", attested.words()));
         }
         if let Some(exception) = &self.exception {
             text.line(format!(
@@ -270,6 +296,28 @@ impl ProofReport {
 
     pub(super) fn artifact(&self) -> &str {
         &self.artifact
+    }
+}
+
+impl AttestedReport {
+    fn new(met: &DemandMet, pinned: Option<Digest>) -> Self {
+        let attestation = &met.attestation;
+        Self {
+            demand: met.demand.clone(),
+            authority: attestation.authority().to_owned(),
+            predicate_type: attestation.predicate_type().to_owned(),
+            format: attestation.format().as_str(),
+            key_id: attestation.key().to_string(),
+            artifact: attestation.artifact().to_string(),
+            subject: (pinned != Some(attestation.subject())).then(|| attestation.subject().to_string()),
+        }
+    }
+
+    /// In one line.
+    fn words(&self) -> String {
+        let Self { demand, authority, predicate_type, key_id, .. } = self;
+        let subject = self.subject.as_ref().map(|subject| format!(" for {subject}")).unwrap_or_default();
+        format!("{demand}: {predicate_type} by {authority}, key {key_id}{subject}")
     }
 }
 

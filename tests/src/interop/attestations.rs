@@ -106,3 +106,42 @@ async fn must_not_attest_a_statement_about_another_image_or_what_is_no_json() {
     ours(&bench, "release.pub", "https://x.example/t", &other, (12, 0));
     ours(&bench, "release.pub", "https://x.example/t", &format!("{other}-none"), (11, 0));
 }
+
+#[tokio::test]
+async fn a_rule_that_demands_an_attestation_allows_with_it_and_not_without() {
+    for format in ["bundle", "attestation-tag"] {
+        let bench = Bench::embedded();
+        let image = bench.image("own/gated").await;
+        bench.our_key("release");
+        bench.our_key("ci");
+        std::fs::write(bench.path("predicate.json"), PREDICATE).unwrap();
+        let host = image.split('/').next().unwrap();
+        let policy = format!(
+            "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: gated}}\nspec:\n  authorities:\n    \
+             - {{name: release, keys: [{{publicKey: {{file: release.pub}}}}]}}\n    \
+             - {{name: ci, keys: [{{publicKey: {{file: ci.pub}}}}]}}\n  rules:\n    \
+             - name: own\n      images: [\"{host}/own/*\"]\n      require: release\n      attestations:\n        \
+             - {{name: built, types: [{TYPE}], from: ci, builders: [\"https://b.example/*\"]}}\n"
+        );
+        std::fs::write(bench.path("policy.yaml"), policy).unwrap();
+        let verify = |expected: (i32, &str)| {
+            let answer = bench.hallmark(&["verify", "--policy", "policy.yaml", "-o", "json", &image]);
+            assert_eq!(answer.code, Some(expected.0), "{answer:?}");
+            assert!(answer.stdout.contains(expected.1), "{answer:?}");
+            answer.stdout
+        };
+        bench.hallmark(&["sign", "--key", "release.key", &image]).expect_success();
+        verify((12, "\"attestation-missing\""));
+        let attest = |key: &str| {
+            let attest = ["attest", "--key", key, "--type", TYPE, "--predicate", "predicate.json", "--format", format];
+            bench.hallmark(&[&attest[..], &[&image]].concat()).expect_success();
+        };
+        attest("release.key");
+        verify((12, "\"attestation-missing\""));
+        attest("ci.key");
+        let allowed: serde_json::Value = serde_json::from_str(&verify((0, "\"allow\""))).unwrap();
+        let met = &allowed["images"][0]["attestations"][0];
+        assert_eq!((met["demand"].as_str(), met["authority"].as_str()), (Some("built"), Some("ci")), "{allowed}");
+        assert_eq!(met["predicateType"], URI);
+    }
+}

@@ -4,7 +4,7 @@ use hallmark_policy::trust;
 use hallmark_policy::verdict as core;
 use hallmark_policy::verify::{Rejection, VerifiedSignature};
 
-use crate::verdict::{Exception, ImageVerdict, Mode, Proof, Reason, Rejected, RuleVerdict};
+use crate::verdict::{Attested, Exception, ImageVerdict, Mode, Proof, Reason, Rejected, RuleVerdict};
 
 impl From<&core::Verdict> for ImageVerdict {
     fn from(verdict: &core::Verdict) -> Self {
@@ -20,6 +20,7 @@ impl From<&core::Verdict> for ImageVerdict {
             rules: if several { verdict.rules().iter().map(RuleVerdict::from).collect() } else { Vec::new() },
             mode: deciding.map(|rule| rule.mode().into()),
             proof: verdict.proof().into_iter().map(|signature| Proof::of(signature, verdict)).collect(),
+            attestations: verdict.attestations().into_iter().map(|met| Attested::of(met, verdict)).collect(),
             exception: grounds().find_map(|proof| exception(proof.grounds())),
             held_since: grounds().find_map(core::Proof::held_since),
             reasons: verdict.reasons().into_iter().map(Reason::from).collect(),
@@ -71,6 +72,22 @@ impl Proof {
             artifact: Some(signature.artifact().to_string()),
             signed_at: signature.time().map(|time| time.time().to_string()),
             timestamped_by: signature.time().map(|time| time.vouchers().to_vec()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Attested {
+    fn of(met: &core::DemandMet, verdict: &core::Verdict) -> Self {
+        let attestation = &met.attestation;
+        let is_pinned = verdict.pinned().is_some_and(|pinned| pinned.digest == attestation.subject());
+        Self {
+            demand: met.demand.clone(),
+            authority: attestation.authority().to_owned(),
+            predicate_type: attestation.predicate_type().to_owned(),
+            format: attestation.format().as_str().to_owned(),
+            key_id: attestation.key().to_string(),
+            subject: (!is_pinned).then(|| attestation.subject().to_string()),
+            artifact: attestation.artifact().to_string(),
         }
     }
 }

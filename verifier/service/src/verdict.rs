@@ -28,6 +28,9 @@ pub struct ImageVerdict {
     pub mode: Option<Mode>,
     /// Who vouched for the image; empty unless the verdict is `allow`.
     pub proof: Vec<Proof>,
+    /// The attestations that meet the demands of the rule; empty unless the verdict is `allow` and the rule has demands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attestations: Vec<Attested>,
     /// The exception that the image is allowed by, where its signatures do not allow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exception: Option<Exception>,
@@ -108,6 +111,27 @@ pub struct Proof {
     pub timestamped_by: Vec<String>,
 }
 
+/// An attestation that meets a demand of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attested {
+    /// The demand's name in its rule.
+    pub demand: String,
+    /// The authority's name in the trust policy.
+    pub authority: String,
+    /// The type of the predicate, a URI.
+    pub predicate_type: String,
+    /// The format of the attestation.
+    pub format: String,
+    /// The key that signed: SHA-256 of its SubjectPublicKeyInfo.
+    pub key_id: String,
+    /// The manifest that the attestation is about, where it is another than the pinned one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The digest of the manifest that carries the attestation.
+    pub artifact: String,
+}
+
 /// An exception of a trust policy that was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -177,6 +201,7 @@ impl ImageVerdict {
             rules: Vec::new(),
             mode: None,
             proof: Vec::new(),
+            attestations: Vec::new(),
             exception: None,
             held_since: None,
             reasons: vec![reason],

@@ -2,6 +2,7 @@
 
 mod authorities;
 mod exceptions;
+mod gates;
 mod rules;
 mod timestamps;
 

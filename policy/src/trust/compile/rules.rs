@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use jiff::SignedDuration;
 
-use super::Checks;
+use super::{Checks, gates};
 use crate::image::{PlatformName, Platforms};
 use crate::limits;
 use crate::trust::document::{
@@ -27,7 +27,7 @@ const MAX_REQUIREMENT_ELEMENTS: usize = 1000;
 const MAX_HELD_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The authorities by name.
-type Names<'a> = HashMap<&'a str, AuthorityIndex>;
+pub(super) type Names<'a> = HashMap<&'a str, AuthorityIndex>;
 
 /// Checks the rules. Their places in the result are those in the text when nothing is refused.
 pub(super) fn compile(spec: &Spec, checks: &mut Checks<'_>) -> Vec<Rule> {
@@ -67,13 +67,12 @@ pub(super) fn compile(spec: &Spec, checks: &mut Checks<'_>) -> Vec<Rule> {
 
 fn compile_rule(entry: &Placed<RuleEntry>, path: &str, names: &Names<'_>, checks: &mut Checks<'_>) -> Option<Rule> {
     let rule = &entry.value;
-    refuse_unsupported(rule, path, checks);
     let images = patterns(&rule.images, &format!("{path}.images"), ImagePattern::parse, checks);
     let namespaces = rule.namespaces.as_ref();
     let namespaces =
         namespaces.map(|list| patterns(list, &format!("{path}.namespaces"), NamespacePattern::parse, checks));
-    let mut reader = RequirementReader { names, checks, elements: 0 };
-    let require = reader.read(&rule.require.value, rule.require.position, &format!("{path}.require"), 1);
+    let require = requirement(&rule.require, &format!("{path}.require"), names, checks);
+    let attestations = gates::compile(rule.attestations.as_ref(), &format!("{path}.attestations"), names, checks);
     let platforms = platforms(rule.platforms.as_ref(), &format!("{path}.platforms"), checks);
     let on_undetermined = on_undetermined(rule.on_undetermined.as_ref(), &format!("{path}.onUndetermined"), checks);
     Some(Rule {
@@ -89,6 +88,7 @@ fn compile_rule(entry: &Placed<RuleEntry>, path: &str, names: &Names<'_>, checks
             Some(ModeWord::Enforce) | None => Mode::Enforce,
         },
         require: require?,
+        attestations: attestations?,
         reference: match rule.reference.as_ref().map(|word| word.value) {
             Some(ReferenceWord::Exact) => ReferenceBinding::Exact,
             Some(ReferenceWord::Repository) => ReferenceBinding::Repository,
@@ -106,16 +106,6 @@ fn compile_rule(entry: &Placed<RuleEntry>, path: &str, names: &Names<'_>, checks
         on_undetermined: on_undetermined?,
         position: entry.position,
     })
-}
-
-fn refuse_unsupported(rule: &RuleEntry, path: &str, checks: &mut Checks<'_>) {
-    if let Some(attestations) = &rule.attestations
-        && let Some(first) = attestations.value.first()
-    {
-        let message = "`attestations` are not supported in this version";
-        let hint = "leave them out: a condition that is not checked must not look as if it were";
-        checks.refuse(first.position, format!("{path}.attestations"), Problem::NotSupported, message, hint);
-    }
 }
 
 /// A switch that is off unless it is written as a plain `true`: readers of YAML differ about `yes`, `on` and quotes.
@@ -235,6 +225,38 @@ fn on_undetermined(
     }
 }
 
+/// Reads a requirement.
+pub(super) fn requirement(
+    entry: &Placed<RequirementEntry>,
+    path: &str,
+    names: &Names<'_>,
+    checks: &mut Checks<'_>,
+) -> Option<Requirement> {
+    RequirementReader { names, checks, elements: 0 }.read(&entry.value, entry.position, path, 1)
+}
+
+/// The authority of a name.
+pub(super) fn authority(
+    name: &str,
+    at: Position,
+    path: &str,
+    names: &Names<'_>,
+    checks: &mut Checks<'_>,
+) -> Option<AuthorityIndex> {
+    if let Some(index) = names.get(name) {
+        return Some(*index);
+    }
+    let mut known: Vec<&str> = names.keys().copied().collect();
+    known.sort_unstable();
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "write it under `spec.authorities`".to_owned(),
+    };
+    let message = format!("there is no authority `{}` in this document", quoted(name));
+    checks.refuse(at, path, Problem::UnknownName, message, hint);
+    None
+}
+
 /// Reads one requirement, whose elements it counts.
 struct RequirementReader<'r, 'c> {
     names: &'r Names<'r>,
@@ -257,26 +279,13 @@ impl RequirementReader<'_, '_> {
             return None;
         }
         match entry {
-            RequirementEntry::Name(name) => self.authority(name, at, path),
+            RequirementEntry::Name(name) => {
+                authority(name, at, path, self.names, self.checks).map(Requirement::Authority)
+            }
             RequirementEntry::All(of) => Some(Requirement::All(self.elements(of, &format!("{path}.all"), depth)?)),
             RequirementEntry::Any(of) => Some(Requirement::Any(self.elements(of, &format!("{path}.any"), depth)?)),
             RequirementEntry::Threshold(entry) => self.threshold(&entry.value, &format!("{path}.threshold"), depth),
         }
-    }
-
-    fn authority(&mut self, name: &str, at: Position, path: &str) -> Option<Requirement> {
-        if let Some(index) = self.names.get(name) {
-            return Some(Requirement::Authority(*index));
-        }
-        let mut known: Vec<&str> = self.names.keys().copied().collect();
-        known.sort_unstable();
-        let hint = match nearest(name, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "write it under `spec.authorities`".to_owned(),
-        };
-        let message = format!("there is no authority `{}` in this document", quoted(name));
-        self.checks.refuse(at, path, Problem::UnknownName, message, hint);
-        None
     }
 
     fn elements(

@@ -84,6 +84,12 @@ fn each_doubtful_field_gets_its_remark() {
             (6, 30),
             "spec.rules[0].images[0]".to_owned(),
         ),
+        (
+            document("", ", attestations: [{name: s, types: [vuln], from: a, vulnerabilities: {high: 0}}]", ""),
+            ScanWithoutAge,
+            (6, 66),
+            "spec.rules[0].attestations[0]".to_owned(),
+        ),
         (document("", "", "  default: allow\n"), DefaultAllow, (7, 12), "spec.default".to_owned()),
         (
             document("", "", "")

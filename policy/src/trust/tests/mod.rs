@@ -1,5 +1,6 @@
 //! Tests of the whole of trust: texts in, policies, errors, rules and remarks out.
 
+mod gates;
 mod lints;
 mod loading;
 mod reference_page;

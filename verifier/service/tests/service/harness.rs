@@ -79,6 +79,7 @@ impl Fake {
             admit: true,
             reasons: Vec::new(),
             proof: vec![proof],
+            attestations: Vec::new(),
             exception: None,
             held_since: None,
             ..refused(image, Code::Unsigned, mode)

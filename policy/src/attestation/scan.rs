@@ -1,0 +1,281 @@
+//! What scanners found: their own reports inside cosign's predicate, and in-toto's.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::facts::{FactContent, Facts, time};
+use crate::limits;
+
+/// The type of cosign's report of a scan, with the scanner's own report inside.
+pub(super) const COSIGN_SCAN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
+/// The type of in-toto's report of a scan.
+pub(super) const IN_TOTO_SCAN: &str = "https://in-toto.io/attestation/vulns/v0.2";
+
+/// One vulnerability in one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) id: String,
+    pub(crate) severity: Severity,
+    /// Whether there is a version without it. Where the report does not say, there is.
+    pub(crate) fixable: bool,
+    /// The package as a package URL, where the report has it.
+    pub(crate) package: Option<String>,
+}
+
+/// How bad a vulnerability is, by the scanner's word. What no scanner knows is `Unknown`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Not rated.
+    Unknown,
+    /// CVSS below 4, also what is called negligible.
+    Low,
+    /// CVSS 4 to 6.9.
+    Medium,
+    /// CVSS 7 to 8.9.
+    High,
+    /// CVSS from 9.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity, the worst first.
+    pub const ALL: [Self; 5] = [Self::Critical, Self::High, Self::Medium, Self::Low, Self::Unknown];
+
+    /// `critical`, `high`, `medium`, `low` or `unknown`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// A scanner's word, or a CVSS score as a number (CVSS v3.1, "Qualitative Severity Rating Scale").
+    fn parse(text: &str) -> Self {
+        match text.to_ascii_lowercase().as_str() {
+            "critical" | "defcon1" => Self::Critical,
+            "high" | "important" => Self::High,
+            "medium" | "moderate" => Self::Medium,
+            "low" | "negligible" | "minor" => Self::Low,
+            number => match number.parse::<f64>() {
+                Ok(score) if (9.0..=10.0).contains(&score) => Self::Critical,
+                Ok(score) if (7.0..9.0).contains(&score) => Self::High,
+                Ok(score) if (4.0..7.0).contains(&score) => Self::Medium,
+                Ok(score) if score > 0.0 && score < 4.0 => Self::Low,
+                _ => Self::Unknown,
+            },
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Scan<R> {
+    scanner: Scanner<R>,
+    #[serde(default)]
+    metadata: Option<ScanMetadata>,
+}
+
+#[derive(Deserialize)]
+struct Scanner<R> {
+    result: R,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ScanMetadata {
+    #[serde(default)]
+    scan_finished_on: Option<String>,
+    #[serde(default)]
+    scan_started_on: Option<String>,
+}
+
+impl<R> Scan<R> {
+    pub(super) fn facts(self, findings: impl Fn(R) -> Result<Vec<Finding>, String>) -> Result<Facts, String> {
+        let made = self
+            .metadata
+            .and_then(|metadata| time(metadata.scan_finished_on).or_else(|| time(metadata.scan_started_on)));
+        let findings = findings(self.scanner.result)?;
+        if findings.len() > limits::MAX_FINDINGS {
+            return Err(format!("it has more than {} findings", limits::MAX_FINDINGS));
+        }
+        Ok(Facts { made, content: FactContent::Scan(findings) })
+    }
+}
+
+/// A scanner's own report, told by the members that only it has.
+#[derive(Deserialize)]
+pub(super) struct Report {
+    // Trivy
+    #[serde(default, rename = "SchemaVersion")]
+    trivy: Option<IgnoredAny>,
+    #[serde(default, rename = "Results")]
+    results: Option<Vec<TrivyResult>>,
+    // Grype
+    #[serde(default)]
+    matches: Option<Vec<GrypeMatch>>,
+    // Clair
+    #[serde(default)]
+    package_vulnerabilities: Option<BTreeMap<String, Option<Vec<String>>>>,
+    #[serde(default)]
+    vulnerabilities: Option<BTreeMap<String, ClairVulnerability>>,
+}
+
+#[derive(Deserialize)]
+struct TrivyResult {
+    #[serde(default, rename = "Vulnerabilities")]
+    vulnerabilities: Option<Vec<TrivyVulnerability>>,
+}
+
+#[derive(Deserialize)]
+struct TrivyVulnerability {
+    #[serde(rename = "VulnerabilityID")]
+    id: String,
+    #[serde(default, rename = "Severity")]
+    severity: String,
+    #[serde(default, rename = "FixedVersion")]
+    fixed_version: String,
+    #[serde(default, rename = "PkgIdentifier")]
+    package: Option<TrivyPackage>,
+}
+
+#[derive(Deserialize)]
+struct TrivyPackage {
+    #[serde(default, rename = "PURL")]
+    purl: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GrypeMatch {
+    vulnerability: GrypeVulnerability,
+    #[serde(default)]
+    artifact: Option<GrypeArtifact>,
+}
+
+#[derive(Deserialize)]
+struct GrypeArtifact {
+    #[serde(default)]
+    purl: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GrypeVulnerability {
+    id: String,
+    #[serde(default)]
+    severity: String,
+    #[serde(default)]
+    fix: Option<GrypeFix>,
+}
+
+#[derive(Deserialize)]
+struct GrypeFix {
+    #[serde(default)]
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct ClairVulnerability {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    normalized_severity: String,
+    #[serde(default)]
+    fixed_in_version: String,
+}
+
+/// Whose report it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReportKind {
+    Clair,
+    Grype,
+    Trivy,
+}
+
+impl Report {
+    /// Whose report it is, by the members that only that one has; `None` for any other, or for two at once.
+    pub(super) fn kind(&self) -> Option<ReportKind> {
+        match (&self.trivy, &self.matches, &self.package_vulnerabilities) {
+            (Some(_), None, None) => Some(ReportKind::Trivy),
+            (None, Some(_), None) => Some(ReportKind::Grype),
+            (None, None, Some(_)) => Some(ReportKind::Clair),
+            _ => None,
+        }
+    }
+
+    pub(super) fn findings(self) -> Result<Vec<Finding>, String> {
+        match self.kind() {
+            Some(ReportKind::Trivy) => {
+                let results = self.results.into_iter().flatten();
+                Ok(results.flat_map(|result| result.vulnerabilities.unwrap_or_default()).map(Finding::from).collect())
+            }
+            Some(ReportKind::Grype) => Ok(self.matches.into_iter().flatten().map(Finding::from).collect()),
+            Some(ReportKind::Clair) => {
+                let known = self.vulnerabilities.unwrap_or_default();
+                let ids = self.package_vulnerabilities.unwrap_or_default().into_values().flatten().flatten();
+                ids.map(|id| {
+                    let found = known
+                        .get(&id)
+                        .ok_or_else(|| "a package has a vulnerability that is not described".to_owned())?;
+                    Ok(Finding {
+                        severity: Severity::parse(&found.normalized_severity),
+                        fixable: !found.fixed_in_version.is_empty(),
+                        id: if found.name.is_empty() { id } else { found.name.clone() },
+                        package: None,
+                    })
+                })
+                .collect()
+            }
+            None => Err("the scanner's report is none of Trivy, Grype or Clair".to_owned()),
+        }
+    }
+}
+
+impl From<TrivyVulnerability> for Finding {
+    fn from(found: TrivyVulnerability) -> Self {
+        Self {
+            severity: Severity::parse(&found.severity),
+            fixable: !found.fixed_version.is_empty(),
+            id: found.id,
+            package: found.package.and_then(|package| package.purl),
+        }
+    }
+}
+
+impl From<GrypeMatch> for Finding {
+    fn from(found: GrypeMatch) -> Self {
+        let GrypeMatch { vulnerability, artifact } = found;
+        Self {
+            severity: Severity::parse(&vulnerability.severity),
+            fixable: vulnerability.fix.is_none_or(|fix| !matches!(fix.state.as_str(), "not-fixed" | "wont-fix")),
+            id: vulnerability.id,
+            package: artifact.and_then(|artifact| artifact.purl),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct InTotoResult {
+    id: String,
+    #[serde(default)]
+    severity: Option<Vec<InTotoSeverity>>,
+}
+
+#[derive(Deserialize)]
+struct InTotoSeverity {
+    #[serde(default)]
+    score: String,
+}
+
+pub(super) fn in_toto_findings(results: Vec<InTotoResult>) -> Result<Vec<Finding>, String> {
+    let finding = |result: InTotoResult| {
+        let ratings = result.severity.unwrap_or_default();
+        // Of several ratings the worst counts.
+        let severity = ratings.iter().map(|rating| Severity::parse(&rating.score)).max();
+        Finding { id: result.id, severity: severity.unwrap_or(Severity::Unknown), fixable: true, package: None }
+    };
+    Ok(results.into_iter().map(finding).collect())
+}
