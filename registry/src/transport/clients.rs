@@ -61,6 +61,17 @@ struct Configured {
     reach: Reach,
     direct: Client,
     proxied: Made,
+    /// For the token services that are named for it.
+    token_services: TokenServices,
+}
+
+/// Clients that believe the authorities of a registry, and show nothing that is configured for it.
+#[derive(Default)]
+struct TokenServices {
+    /// On this machine.
+    loopback: Made,
+    private: Made,
+    proxied: Made,
 }
 
 impl Configured {
@@ -96,7 +107,8 @@ impl Clients {
                     false => ConfigurationError::Certificates { host, problem },
                 }
             })?;
-            let host = Configured { settings: settings.clone(), reach, direct, proxied: OnceLock::new() };
+            let (settings, token_services) = (settings.clone(), TokenServices::default());
+            let host = Configured { settings, reach, direct, proxied: OnceLock::new(), token_services };
             configured.insert(authority(&endpoint.base), host);
         }
         let (public, private, loopback) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
@@ -116,6 +128,11 @@ impl Clients {
             && !reach.allows(address)
         {
             return Err(Failure::Refused(Refused { host: authority(url), address }));
+        }
+        if configured.is_none()
+            && let Some(registry) = self.registry_of_token_service(endpoint, url)
+        {
+            return self.choose_for_token_service(registry, reach, url);
         }
         if reach != Reach::Loopback
             && let Some(proxy) = self.proxy(url)
@@ -144,6 +161,43 @@ impl Clients {
             Reach::Private => self.private.get_or_init(|| make(builder())),
             Reach::Public | Reach::Anywhere => {
                 self.public.get_or_init(|| make(direct(self.connect_timeout, &self.lookup, Reach::Public)))
+            }
+        };
+        made.as_ref().map_err(|problem| Failure::Setup(problem.clone()))
+    }
+
+    /// The registry, where it has authorities of its own and this host is named as its token service. Who can pose as the
+    /// registry by these authorities gets the credentials anyway that the named host may be shown: so it is believed by
+    /// them as well. A host that only the registry names is not, whatever it is asked for.
+    fn registry_of_token_service(&self, endpoint: &Endpoint, url: &Url) -> Option<&Configured> {
+        let registry = self.configured.get(&authority(&endpoint.base))?;
+        (registry.settings.ca_certificates_pem.is_some() && endpoint.names_token_host(url)).then_some(registry)
+    }
+
+    fn choose_for_token_service<'a>(
+        &'a self,
+        registry: &'a Configured,
+        reach: Reach,
+        url: &Url,
+    ) -> Result<&'a Client, Failure> {
+        let ca_certificates_pem = registry.settings.ca_certificates_pem.clone();
+        let settings = HostConfiguration { ca_certificates_pem, ..HostConfiguration::default() };
+        let made = match self.proxy(url).filter(|_| reach != Reach::Loopback) {
+            Some(proxy) if proxy.uri().scheme_str() == Some("https") => {
+                return Err(Failure::Setup(TLS_TO_PROXY.to_owned()));
+            }
+            Some(_) => {
+                let made = &registry.token_services.proxied;
+                made.get_or_init(|| trust(self.through_proxy(), &settings).and_then(make))
+            }
+            // They are named, so that they are reached as the registry is.
+            None => {
+                let (made, reach) = match reach {
+                    Reach::Loopback => (&registry.token_services.loopback, reach),
+                    _ => (&registry.token_services.private, Reach::Private),
+                };
+                let builder = || direct(self.connect_timeout, &self.lookup, reach);
+                made.get_or_init(|| trust(builder(), &settings).and_then(make))
             }
         };
         made.as_ref().map_err(|problem| Failure::Setup(problem.clone()))

@@ -195,12 +195,21 @@ async fn a_registry_that_asks_for_a_certificate_is_shown_the_one_that_is_configu
     }
 }
 
-/// Attack N08: what is configured for the registry is no reason to believe, or to be shown to, its token service.
+/// Attack N08: what a registry names is not believed by what is configured for the registry, and never shown our
+/// certificate. A token service that the operator names for it is believed by the registry's authorities: who has these can
+/// pose as the registry, and get what the token service gets.
 #[tokio::test]
 async fn must_not_let_a_token_service_inherit_certificates() {
     let (authority, elsewhere, clients) = (Authority::new(), Authority::new(), Authority::new());
     let token = || always(|_| text(200, r#"{"token":"t"}"#));
-    for (issuer, is_believed) in [(&authority, false), (&elsewhere, false), (&elsewhere, true)] {
+    for (issuer, is_named, is_configured, is_believed) in [
+        (&authority, false, false, false),
+        (&authority, true, false, true),
+        // An entry of its own is all that counts for it.
+        (&authority, true, true, false),
+        (&elsewhere, true, false, false),
+        (&elsewhere, true, true, true),
+    ] {
         let tokens = serve(issuer, "localhost", Some((&clients, false)), token());
         let realm = format!("https://{}/token", tokens.host);
         let served = serve(
@@ -218,14 +227,18 @@ async fn must_not_let_a_token_service_inherit_certificates() {
         );
         let settings = HostConfiguration {
             client_certificate: Some(clients.client()),
-            token_hosts: vec![tokens.host.clone()],
+            token_hosts: is_named.then(|| tokens.host.clone()).into_iter().collect(),
             ..believing(&authority)
         };
         let mut hosts: std::collections::BTreeMap<_, _> = [(served.host.clone(), settings)].into();
-        if is_believed {
+        if is_configured {
             hosts.insert(tokens.host.clone(), believing(&elsewhere));
         }
-        let credentials = CredentialSource::anonymous().with_password(&served.host, "ann", "canary");
+        // Where it is not named, it is asked by nobody in particular.
+        let credentials = match is_named {
+            true => CredentialSource::anonymous().with_password(&served.host, "ann", "canary"),
+            false => CredentialSource::anonymous(),
+        };
         let registry = client_with(Configuration { hosts, credentials, ..Configuration::default() });
         let found = registry.resolve(&format!("{}/app:v1", served.host).parse().unwrap()).await;
         assert_eq!(found == Observation::Absent, is_believed, "{found:?}");

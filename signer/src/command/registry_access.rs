@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Accept any certificate from the images' registries: anybody between you and them can then pose as them
     #[arg(long)]
     allow_insecure_registry: bool,
-    /// Believe the images' registries by these certificate authorities, too (PEM)
+    /// Believe the images' registries by these certificate authorities, too (PEM), and their --registry-token-host
     #[arg(long, value_name = "FILE")]
     registry_ca_cert: Option<PathBuf>,
     /// Show the images' registries this certificate, where they ask for one (PEM)
