@@ -30,6 +30,7 @@ mod relatives;
 mod remembered;
 mod repair;
 mod revalidate;
+mod room;
 mod tags;
 mod transport;
 mod upload;

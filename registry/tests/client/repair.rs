@@ -46,7 +46,7 @@ async fn unrelated(registry: &Registry, image: &PinnedImage) -> Descriptor {
 }
 
 fn options() -> RepairOptions {
-    RepairOptions { jobs: 4, dry_run: false, only: None }
+    RepairOptions { jobs: 4, dry_run: false, only: None, held_bytes: RepairOptions::HELD_BYTES }
 }
 
 async fn repair(registry: &Registry, image: &PinnedImage) -> Repaired {
@@ -229,4 +229,34 @@ async fn must_not_call_an_index_right_where_nobody_knows_what_it_lacks() {
         let repaired = repair(&registry, &image).await;
         assert_eq!(changes(&repaired, image.digest), [(ChangeKind::Added, Some(bundle))], "{has_index} {what}");
     }
+}
+
+/// A registry can have more than fits into memory: what there is no room for is told of, and stays.
+#[tokio::test]
+async fn must_not_hold_more_than_its_bound_nor_change_what_there_was_no_room_for() {
+    let (served, hidden) = old_registry().await;
+    let registry = client();
+    let image = served.push_image(&registry, "app").await;
+    attach(&registry, &image, r#"{"a":1}"#).await;
+    // An entry that is wrong: its manifest is gone.
+    let mut index = read(&registry, &image).await;
+    let gone = unrelated(&registry, &image).await;
+    hidden.lock().unwrap().insert(gone.digest.to_string(), 404);
+    index.manifests.push(gone);
+    write(&registry, &image, media_type::OCI_INDEX, &index).await;
+    let before = read(&registry, &image).await;
+    let bounded = |held_bytes| RepairOptions { held_bytes, ..options() };
+    // No room for the index; room for it, and none for what it names.
+    let repaired = registry.repair(&image.repository, &bounded(100)).await.unwrap();
+    assert!(repaired.indexes[0].problem.as_ref().is_some_and(|problem| problem.contains("no room")), "{repaired:?}");
+    assert_eq!(digests(&read(&registry, &image).await), digests(&before));
+    let size = serde_json::to_vec(&index).unwrap().len() * 4 + 600;
+    let repaired = registry.repair(&image.repository, &bounded(size)).await.unwrap();
+    let unknown = &repaired.indexes[0].unknown;
+    assert!(unknown.len() == 1 && unknown[0].1.contains("no room"), "{repaired:?}");
+    let after = read(&registry, &image).await;
+    assert_eq!(digests(&after), [before.manifests[0].digest], "what is known to be gone goes, what is not known stays");
+    // Its twin: with room, all is right.
+    let repaired = repair(&registry, &image).await;
+    assert!(repaired.indexes[0].problem.is_none() && repaired.indexes[0].unknown.is_empty(), "{repaired:?}");
 }

@@ -19,6 +19,9 @@ whoever writes it can get it wrong. Entries whose manifest is gone or is about a
 that describe their manifest wrongly are corrected, and entries that were lost are put back where they can be found: \
 at the tags of the repository, and in its other indexes. What could not be looked at stays as it is.
 
+It exits with 0 when every index is right, 20 when something could not be looked at, 11 when what is named is not there, and \
+1 when an index is wrong and could not be written.
+
 Examples:
   hallmark repair --dry-run registry.example.com/team/app
   hallmark repair registry.example.com/team/app
@@ -112,7 +115,8 @@ impl Target {
                 (image.repository(), Some(only))
             }
         };
-        let options = RepairOptions { jobs: usize::from(arguments.jobs), dry_run: arguments.dry_run, only };
+        let (jobs, held_bytes) = (usize::from(arguments.jobs), RepairOptions::HELD_BYTES);
+        let options = RepairOptions { jobs, dry_run: arguments.dry_run, only, held_bytes };
         registry.repair(repository, &options).await.map_err(|error| copying::failure(&error))
     }
 }

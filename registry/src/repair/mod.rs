@@ -4,6 +4,8 @@
 //! Nothing is dropped that could not be looked at. What an index should have is found where it can be: at the tags of
 //! the repository, and in its other indexes. What has no tag and is in no index cannot be found by anybody.
 
+mod plan;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use hallmark_policy::evidence::Observation;
 use hallmark_policy::image::{Descriptor, Digest, ImageReference, Index, PinnedImage, Repository, Tag, media_type};
 use hallmark_policy::limits::MAX_MANIFEST_BYTES;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::Registry;
 use crate::attach::{ListKind, TagList, converge};
@@ -19,6 +21,8 @@ use crate::copy::{CopyError, Document, Origin, Source};
 use crate::push::PushError;
 use crate::read::{Answer, ManifestName};
 use crate::registry::Shared;
+use crate::room::Room;
+use plan::Plan;
 
 /// Most entries of one index that are looked at.
 const MAX_ENTRIES: usize = 4096;
@@ -26,6 +30,13 @@ const MAX_ENTRIES: usize = 4096;
 const MAX_ATTEMPTS: usize = 4;
 /// The pause before the second look: a writer that read the index before us has written it by then.
 const PAUSE: Duration = Duration::from_millis(400);
+
+/// What of an index is held for each of its bytes: itself, and what it says.
+const HELD_PER_BYTE: usize = 4;
+/// What is held of a manifest beside its description, and of each annotation beside its text.
+const HELD_PER_ITEM: usize = 512;
+/// What is said of what there was no room for.
+const NO_ROOM: &str = "there is no room in memory for it beside the others; repair single images";
 
 /// How fallback indexes are repaired.
 #[derive(Debug, Clone)]
@@ -36,6 +47,14 @@ pub struct RepairOptions {
     pub dry_run: bool,
     /// Only the indexes of these; all of the repository where there are none.
     pub only: Option<BTreeSet<Digest>>,
+    /// Most bytes that are held of indexes, and of what is known of manifests. What there is no room for is told of as
+    /// not looked at, and stays as it is.
+    pub held_bytes: usize,
+}
+
+impl RepairOptions {
+    /// 256 MiB: some hundred thousand manifests.
+    pub const HELD_BYTES: usize = 256 * 1024 * 1024;
 }
 
 /// What was found in a repository, and what became of it.
@@ -98,7 +117,8 @@ impl Registry {
         };
         let any = ImageReference::from(PinnedImage { repository: repository.clone(), digest: Digest::of(b"") });
         let origin = Origin::Registry(any);
-        let survey = Survey { source: Source::of(shared, &origin), shared, repository, options };
+        let room = Room::of(options.held_bytes);
+        let survey = Survey { source: Source::of(shared, &origin), shared, repository, options, room };
         survey.run(tags).await
     }
 }
@@ -108,6 +128,7 @@ struct Survey<'a> {
     shared: &'a Shared,
     repository: &'a Repository,
     options: &'a RepairOptions,
+    room: Room,
 }
 
 /// A fallback index as it is.
@@ -122,8 +143,29 @@ struct Existing {
 /// What is known of a manifest that an entry names.
 enum Looked {
     Absent,
-    Found(Box<Document>),
+    Found(Box<Known>),
     Unknown(String),
+}
+
+/// What counts of a manifest. The rest of it, which may have megabytes, is not held.
+#[derive(Clone)]
+struct Known {
+    subject: Option<Digest>,
+    described: Descriptor,
+}
+
+impl Known {
+    fn of(document: &Document) -> Self {
+        Self { subject: document.subject, described: document.described() }
+    }
+
+    /// Roughly, and twice: once by itself, and once beside the others that refer to the same.
+    fn held_bytes(&self) -> usize {
+        let Descriptor { media_type, artifact_type, annotations, .. } = &self.described;
+        let texts = annotations.iter().map(|(key, value)| key.len() + value.len() + HELD_PER_ITEM);
+        let texts = texts.sum::<usize>() + media_type.len() + artifact_type.as_ref().map_or(0, String::len);
+        2 * (HELD_PER_ITEM + texts)
+    }
 }
 
 impl Survey<'_> {
@@ -152,8 +194,8 @@ impl Survey<'_> {
         let looked = self.look_at_all(&existing).await;
         let mut referrers = self.tagged_referrers(&others, &mut result.not_looked_at).await;
         for looked in looked.values() {
-            if let Looked::Found(document) = looked {
-                note(&mut referrers, document);
+            if let Looked::Found(known) = looked {
+                note(&mut referrers, known);
             }
         }
         for (subject, is_without) in self.without_index(&referrers, &existing, &unreadable).await {
@@ -186,6 +228,9 @@ impl Survey<'_> {
             Answer::TooLarge { limit } => Err(format!("it has more than {limit} bytes")),
             Answer::Found(served) => {
                 let content = served.name_by_itself().map_err(|_| "its bytes are not what the registry says")?;
+                if !self.room.take(content.bytes().len().saturating_mul(HELD_PER_BYTE)) {
+                    return Err(NO_ROOM.to_owned());
+                }
                 Existing::parse(subject, content.bytes()).map(Some)
             }
         }
@@ -201,10 +246,18 @@ impl Survey<'_> {
 
     async fn look_at(&self, digest: Digest) -> Looked {
         match self.source.manifest(&Descriptor { digest, ..Descriptor::of("", b"") }).await {
-            Ok(Some(document)) => Looked::Found(Box::new(document)),
+            Ok(Some(document)) => match self.hold(&document) {
+                Some(known) => Looked::Found(Box::new(known)),
+                None => Looked::Unknown(NO_ROOM.to_owned()),
+            },
             Ok(None) => Looked::Absent,
             Err(error) => Looked::Unknown(error.to_string()),
         }
+    }
+
+    fn hold(&self, document: &Document) -> Option<Known> {
+        let known = Known::of(document);
+        self.room.take(known.held_bytes()).then_some(known)
     }
 
     /// What the manifests under tags refer to.
@@ -214,7 +267,12 @@ impl Survey<'_> {
         let mut referrers = Referrers::new();
         while let Some((tag, document)) = looked.next().await {
             match document {
-                Ok(Some(document)) => note(&mut referrers, &document),
+                // What refers to nothing is not held.
+                Ok(Some(document)) if document.subject.is_none() => {}
+                Ok(Some(document)) => match self.hold(&document) {
+                    Some(known) => note(&mut referrers, &known),
+                    None => unknown.push((tag.clone(), NO_ROOM.to_owned())),
+                },
                 Ok(None) => {}
                 Err(error) => unknown.push((tag.clone(), error.to_string())),
             }
@@ -335,9 +393,9 @@ impl Survey<'_> {
 /// Manifests by what they refer to.
 type Referrers = BTreeMap<Digest, BTreeMap<Digest, Descriptor>>;
 
-fn note(referrers: &mut Referrers, document: &Document) {
-    if let Some(subject) = document.subject {
-        referrers.entry(subject).or_default().insert(document.digest(), document.described());
+fn note(referrers: &mut Referrers, known: &Known) {
+    if let Some(subject) = known.subject {
+        referrers.entry(subject).or_default().insert(known.described.digest, known.described.clone());
     }
 }
 
@@ -362,113 +420,6 @@ impl Existing {
         };
         Ok(Self { subject, bytes: bytes.to_vec(), entries, wrong_type })
     }
-}
-
-/// What an index should have.
-struct Plan {
-    bytes: Vec<u8>,
-    entries: Vec<Value>,
-    changes: Vec<Change>,
-    unknown: Vec<(Digest, String)>,
-}
-
-impl Plan {
-    fn of(index: &Existing, looked: &BTreeMap<Digest, Looked>, lost: Option<&BTreeMap<Digest, Descriptor>>) -> Self {
-        let mut plan =
-            Self { bytes: index.bytes.clone(), entries: Vec::new(), changes: Vec::new(), unknown: Vec::new() };
-        if let Some(why) = &index.wrong_type {
-            plan.changes.push(Change { kind: ChangeKind::Corrected, manifest: None, why: why.clone() });
-        }
-        let mut seen = BTreeSet::new();
-        for entry in &index.entries {
-            let Some(manifest) = digest(entry) else {
-                plan.entries.push(entry.clone());
-                continue;
-            };
-            if !seen.insert(manifest) {
-                plan.change(ChangeKind::Dropped, manifest, "it is listed twice".to_owned());
-                continue;
-            }
-            plan.judge(index.subject, entry, manifest, looked.get(&manifest));
-        }
-        for (manifest, described) in lost.into_iter().flatten().filter(|(manifest, _)| !seen.contains(manifest)) {
-            plan.change(ChangeKind::Added, *manifest, "it was lost from the index".to_owned());
-            plan.entries.extend(serde_json::to_value(described).ok());
-        }
-        plan
-    }
-
-    fn judge(&mut self, subject: Digest, entry: &Value, manifest: Digest, looked: Option<&Looked>) {
-        match looked {
-            Some(Looked::Absent) => self.change(ChangeKind::Dropped, manifest, "its manifest is gone".to_owned()),
-            Some(Looked::Found(document)) => match document.subject {
-                Some(other) if other != subject => {
-                    self.change(ChangeKind::Dropped, manifest, format!("it refers to `{other}`"));
-                }
-                _ => {
-                    let (right, wrong) = corrected(entry, &document.described());
-                    if !wrong.is_empty() {
-                        self.change(ChangeKind::Corrected, manifest, format!("wrong or missing: {}", wrong.join(", ")));
-                    }
-                    self.entries.push(right);
-                }
-            },
-            Some(Looked::Unknown(problem)) => {
-                self.unknown.push((manifest, problem.clone()));
-                self.entries.push(entry.clone());
-            }
-            // Another writer added it while we were looking at the others.
-            None => self.entries.push(entry.clone()),
-        }
-    }
-
-    fn change(&mut self, kind: ChangeKind, manifest: Digest, why: String) {
-        self.changes.push(Change { kind, manifest: Some(manifest), why });
-    }
-
-    /// The document with these entries. What else it says stays.
-    fn document(&self) -> Vec<u8> {
-        let mut document = match serde_json::from_slice(&self.bytes) {
-            Ok(Value::Object(fields)) => fields,
-            _ => serde_json::Map::new(),
-        };
-        document.insert("schemaVersion".to_owned(), json!(2));
-        document.insert("mediaType".to_owned(), json!(media_type::OCI_INDEX));
-        document.insert("manifests".to_owned(), Value::Array(self.entries.clone()));
-        Value::Object(document).to_string().into_bytes()
-    }
-
-    fn kept(&self) -> Vec<Descriptor> {
-        self.entries.iter().filter_map(|entry| serde_json::from_value(entry.clone()).ok()).collect()
-    }
-}
-
-/// The entry as its manifest is, and which fields were not so. Fields that a manifest does not determine stay.
-fn corrected(entry: &Value, described: &Descriptor) -> (Value, Vec<&'static str>) {
-    let (mut right, mut wrong) = (entry.clone(), Vec::new());
-    let Some(fields) = right.as_object_mut() else { return (right, wrong) };
-    let mut set = |name: &'static str, value: Option<Value>| {
-        if fields.get(name) != value.as_ref() {
-            wrong.push(name);
-            match value {
-                Some(value) => fields.insert(name.to_owned(), value),
-                None => fields.remove(name),
-            };
-        }
-    };
-    set("mediaType", Some(json!(described.media_type)));
-    set("size", Some(json!(described.size)));
-    set("artifactType", described.artifact_type.as_ref().map(|artifact_type| json!(artifact_type)));
-    let mut annotations = match entry.get("annotations") {
-        Some(Value::Object(annotations)) => annotations.clone(),
-        _ => serde_json::Map::new(),
-    };
-    annotations.extend(described.annotations.iter().map(|(key, value)| (key.clone(), json!(value))));
-    let had_none = !entry.get("annotations").is_some_and(Value::is_object);
-    if !(annotations.is_empty() && had_none) {
-        set("annotations", Some(Value::Object(annotations)));
-    }
-    (right, wrong)
 }
 
 fn digest(entry: &Value) -> Option<Digest> {
