@@ -23,7 +23,7 @@ mod written;
 pub use bundle::UnverifiedBundle;
 pub(crate) use bundle::{Maker, Signed, UnverifiedEntry, UnverifiedProof};
 pub use identity::{Identity, IdentityExpectation, SubjectKind};
-pub use own::{IssuedCertificate, statement_subject, verify_own_bundle};
+pub use own::{IssuedCertificate, OwnSignature, own_signatures, statement_subject, verify_own_bundle};
 pub use trusted_root::{TrustedRoot, TrustedRootError};
 pub use verify::{Artifact, Demands, Refusal, Seen, Signer, VerifiedBundle, Who, verify_bundle};
 pub use written::{BundleContent, BundleMaker, LogAnswer, write_bundle};

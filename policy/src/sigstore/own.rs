@@ -7,10 +7,12 @@ use super::certificate::Leaf;
 use super::identity::{Identity, IdentityExpectation};
 use super::trusted_root::TrustedRoot;
 use super::verify::{Artifact, Demands, Refusal, VerifiedBundle, Who, verify_bundle};
-use crate::image::Digest;
+use crate::evidence::{DecodedEvidence, FoundSignature, Retrieval};
+use crate::image::{Digest, PinnedImage};
 use crate::reason::Code;
-use crate::signature::subject_digests;
-use crate::verify::PublicKey;
+use crate::signature::{Format, subject_digests};
+use crate::trust::KeyWindow;
+use crate::verify::{AuthenticationMemo, Expectation, PublicKey, TimeEvidence, VerifiedSignature, authenticate, judge};
 
 /// A certificate that was just given out: well-formed, and made for signing. Nothing is verified yet.
 #[derive(Debug, Clone)]
@@ -98,4 +100,45 @@ pub fn statement_subject(statement: &[u8]) -> Result<Digest, String> {
     let hex = subjects.iter().find_map(|subject| subject.get("sha256"));
     let hex = hex.ok_or("none of its subjects has a SHA-256")?;
     format!("sha256:{hex}").parse().map_err(|_| "the SHA-256 of its first subject is none".to_owned())
+}
+
+/// A signature of an image that verifies in full: what a signer need not make again.
+#[derive(Debug, Clone)]
+pub struct OwnSignature {
+    /// As a signature: what it says.
+    pub signature: VerifiedSignature,
+    /// As a bundle: who made it, and who vouches.
+    pub bundle: VerifiedBundle,
+}
+
+/// The signatures in some evidence that verify in full for `key`, or for whomever their certificates name.
+#[must_use]
+pub fn own_signatures(
+    evidence: &DecodedEvidence,
+    image: &PinnedImage,
+    key: Option<&PublicKey>,
+    root: &TrustedRoot,
+    demands: &Demands,
+    now: Timestamp,
+) -> Vec<OwnSignature> {
+    let own = |found: &FoundSignature| -> Option<OwnSignature> {
+        let Retrieval::Content(content) = evidence.evidence().items.get(&found.signature.content())? else {
+            return None;
+        };
+        let parsed = UnverifiedBundle::parse(content.bytes()).ok()?;
+        let artifact = Artifact::Digest(image.digest);
+        let bundle = verify_own_bundle(&parsed, artifact, key, root, demands, now).ok()?;
+        let certificate = parsed.certificate().map(IssuedCertificate::read).transpose().ok()?;
+        let key = key.or(certificate.as_ref().map(IssuedCertificate::key))?;
+        let facts = authenticate(&found.signature, key, &AuthenticationMemo::new())?;
+        let (window, expectation) = (KeyWindow::UNBOUNDED, Expectation::of_image(image));
+        let signature = judge(found.artifact, "the signer", &facts, &window, &TimeEvidence::NONE, &expectation, now);
+        Some(OwnSignature { signature: signature.ok()?, bundle })
+    };
+    evidence
+        .signatures()
+        .iter()
+        .filter(|found| found.signature.format() == Format::SigstoreBundle)
+        .filter_map(own)
+        .collect()
 }

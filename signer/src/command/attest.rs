@@ -226,16 +226,7 @@ impl Job<'_> {
         attestation: &Attestation,
         known: &DecodedEvidence,
     ) -> Result<SignatureReport, Failure> {
-        let mut report = SignatureReport {
-            format: format.as_str(),
-            key_id: None,
-            status: Status::WouldAttach,
-            artifact: None,
-            place: None,
-            payload: None,
-            message: None,
-            hint: None,
-        };
+        let mut report = SignatureReport::new(format, Status::WouldAttach);
         let public = std::slice::from_ref(key.public());
         let found = find_attestations(known, public, &attestation.predicate_type, self.attacher.now());
         let same = found

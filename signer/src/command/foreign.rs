@@ -4,7 +4,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::error::{Exit, Failure};
 
-const LOG: &str = "signing and verifying with keys uses no transparency log here; leave the flag out";
+const LOG: &str = "`sign` uses a transparency log when `--rekor-url` or `--signing-config` names one, or no key signs; leave the flag out";
+const SIGNING: &str = "`sign` and `sign-bundle` take it; the other verbs ask no such service";
 const KEYLESS: &str = "this version verifies by key: `--key release.pub`, or by `--policy FILE`";
 const PASSPHRASE: &str =
     "set `HALLMARK_PASSWORD` (or `COSIGN_PASSWORD`) in the environment; secrets never come from the command line";
@@ -27,8 +28,8 @@ const FLAGS: [(&str, &str); 47] = [
     ("--certificate-oidc-issuer-regexp", KEYLESS),
     ("--check-claims", "what was signed is always compared with the image; leave the flag out"),
     ("--experimental-oci11", "the referrers API is always used where the registry has one; leave the flag out"),
-    ("--fulcio-url", KEYLESS),
-    ("--identity-token", KEYLESS),
+    ("--fulcio-url", SIGNING),
+    ("--identity-token", SIGNING),
     ("--insecure-ignore-sct", KEYLESS),
     ("--insecure-ignore-tlog", LOG),
     ("--insecure-skip-verify", "certificates are always verified; give the registry's own with `--registry-ca-cert`"),
@@ -42,9 +43,9 @@ const FLAGS: [(&str, &str); 47] = [
         "--offline",
         "verify a recording instead: `hallmark evidence fetch IMAGE -d DIR`, then `hallmark verify IMAGE --evidence DIR`",
     ),
-    ("--oidc-client-id", KEYLESS),
+    ("--oidc-client-id", SIGNING),
     ("--oidc-issuer", KEYLESS),
-    ("--oidc-provider", KEYLESS),
+    ("--oidc-provider", SIGNING),
     ("--output-certificate", KEYLESS),
     ("--output-payload", "use `--output-bundle FILE`"),
     ("--output-signature", "use `--output-bundle FILE`"),
@@ -61,7 +62,7 @@ const FLAGS: [(&str, &str); 47] = [
     ),
     ("--registry-token", CREDENTIALS),
     ("--registry-username", CREDENTIALS),
-    ("--rekor-url", LOG),
+    ("--rekor-url", SIGNING),
     ("--signature", "signatures are looked up in the registry; leave the flag out"),
     ("--sk", DEVICE),
     ("--tlog-upload", LOG),
@@ -71,7 +72,7 @@ const FLAGS: [(&str, &str); 47] = [
 /// Further flags whose whole family has one answer.
 const FLAG_FAMILIES: [(&str, &str); 5] = [
     ("--certificate-github-workflow", KEYLESS),
-    ("--signing-config", LOG),
+    ("--signing-config", SIGNING),
     ("--timestamp-", LOG),
     ("--trusted-root", LOG),
     ("--use-sign", LOG),

@@ -30,6 +30,7 @@ mod trust;
 mod verify;
 mod verify_attestation;
 mod verify_bundle;
+mod vouched;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

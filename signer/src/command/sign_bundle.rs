@@ -14,7 +14,7 @@ use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 use crate::output::{Format, Output};
 use crate::report::BundleReport;
-use crate::sigstore::{Ceremony, IdentityToken, Made, ambient};
+use crate::sigstore::{Made, Session};
 
 const EXAMPLES: &str = "\
 A key is made for this one signature; the certificate authority says whose it is, and a transparency log and a timestamp \
@@ -59,11 +59,16 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         let message = format!("`{}` cannot be read: {problem}", arguments.artifact.display());
         Failure::new(Exit::Invalid, message, "check the file's name and that you may read it")
     })?;
-    let job =
-        Job { ceremony: arguments.sigstore.ceremony(arguments.timestamps.urls())?, arguments, artifact: &artifact };
+    let source = match arguments.key {
+        Some(_) => None,
+        None => Some(arguments.sigstore.source()?),
+    };
+    let ceremony = arguments.sigstore.ceremony(arguments.timestamps.urls())?;
+    let session = Session::new(ceremony, source, registry_access::clock());
+    let job = Job { session, arguments, artifact: &artifact };
     let (bundle, verified) = registry_access::wait(job.sign())??;
     write(&arguments.bundle, &bundle)?;
-    let report = BundleReport::new(&verified, job.ceremony.root().digest());
+    let report = BundleReport::new(&verified, job.session.ceremony().root().digest());
     match output.format {
         Format::Json => output.json(&report)?,
         Format::Text | Format::Cosign => output.text(&report.text())?,
@@ -72,7 +77,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
 }
 
 struct Job<'a> {
-    ceremony: Ceremony,
+    session: Session,
     arguments: &'a Arguments,
     artifact: &'a [u8],
 }
@@ -96,19 +101,20 @@ impl Job<'_> {
                 (&managed, BundleMaker::Key(managed.public()))
             }
             None => {
-                certified = self.ceremony.certify(&self.token()?).await?;
+                certified = self.session.certified().await?;
                 (&certified.key, BundleMaker::Certificate(certified.certificate.der()))
             }
         };
         let signature = key.sign(SignatureFormat::SigstoreBundle, &message).await?;
         let made = Made { content, message: &message, signature: &signature, maker, key: key.public() };
-        let vouched = self.ceremony.vouch(&made).await?;
+        let vouched = self.session.ceremony().vouch(&made).await?;
         let bundle = write_bundle(content, &signature, maker, vouched.entries, vouched.timestamps)
             .map_err(|problem| Failure::new(Exit::Unexpected, problem, "ask fewer services"))?;
         let expected = self.arguments.key.as_ref().map(|_| key.public());
         let parsed = UnverifiedBundle::parse(&bundle).map_err(|fault| unverified(&fault.detail))?;
         let now = registry_access::clock()();
-        let verified = verify_own_bundle(&parsed, about, expected, self.ceremony.root(), &vouched.demands, now);
+        let verified =
+            verify_own_bundle(&parsed, about, expected, self.session.ceremony().root(), &vouched.demands, now);
         Ok((bundle, verified.map_err(|refusal| unverified(&refusal.message))?))
     }
 
@@ -119,17 +125,6 @@ impl Job<'_> {
         statement_subject(self.artifact).map(Artifact::Digest).map_err(|problem| {
             let message = format!("`{}` cannot be signed with --in-toto: {problem}", self.arguments.artifact.display());
             Failure::new(Exit::Invalid, message, "give an in-toto statement whose subject has a SHA-256")
-        })
-    }
-
-    fn token(&self) -> Result<IdentityToken, Failure> {
-        let now = registry_access::clock()();
-        if let Some(given) = &self.arguments.sigstore.identity_token {
-            return ambient::given(given, now);
-        }
-        ambient::of_environment(now)?.ok_or_else(|| {
-            let hint = "give `--identity-token`, or set SIGSTORE_ID_TOKEN; or sign with `--key`";
-            Failure::new(Exit::Usage, "nothing says who you are", hint)
         })
     }
 }

@@ -82,16 +82,7 @@ impl Attacher {
         statement: &Statement,
         known: &[VerifiedSignature],
     ) -> Result<SignatureReport, Failure> {
-        let mut report = SignatureReport {
-            format: format.as_str(),
-            key_id: None,
-            status: Status::WouldAttach,
-            artifact: None,
-            place: None,
-            payload: None,
-            message: None,
-            hint: None,
-        };
+        let mut report = SignatureReport::new(format, Status::WouldAttach);
         let timestamps = if format == Format::SigstoreBundle { self.timestamps.len() } else { 0 };
         let same = |known: &&VerifiedSignature| {
             known.key() == key.public().id()
@@ -169,7 +160,7 @@ impl Attacher {
     }
 }
 
-fn unsigned(format: Format, statement: &Statement) -> Result<UnsignedSignature, Failure> {
+pub(super) fn unsigned(format: Format, statement: &Statement) -> Result<UnsignedSignature, Failure> {
     statement
         .unsigned(format)
         .map_err(|error| Failure::new(Exit::Usage, error.to_string(), "sign with fewer or shorter annotations"))
@@ -177,7 +168,7 @@ fn unsigned(format: Format, statement: &Statement) -> Result<UnsignedSignature, 
 
 /// Whether a signature that ends at `known` does for one that is to end at `asked`. An end is a moment later each time
 /// that the same command is run, so nine tenths of the time that is left are enough.
-fn lasts_long_enough(known: Option<Timestamp>, asked: Option<Timestamp>, now: Timestamp) -> bool {
+pub(super) fn lasts_long_enough(known: Option<Timestamp>, asked: Option<Timestamp>, now: Timestamp) -> bool {
     match (known, asked) {
         (None, None) => true,
         (Some(known), Some(asked)) => {
@@ -188,7 +179,7 @@ fn lasts_long_enough(known: Option<Timestamp>, asked: Option<Timestamp>, now: Ti
     }
 }
 
-fn write_bundle(path: &Path, bundle: &[u8]) -> Result<(), Failure> {
+pub(super) fn write_bundle(path: &Path, bundle: &[u8]) -> Result<(), Failure> {
     fs::write(path, bundle).map_err(|error| {
         let message = format!("cannot write `{}`: {error}", path.display());
         Failure::new(Exit::Unexpected, message, "check the path and its permissions; nothing was attached")
@@ -197,16 +188,8 @@ fn write_bundle(path: &Path, bundle: &[u8]) -> Result<(), Failure> {
 
 /// What is reported of a signature that was not made.
 pub(super) fn left(format: Format, failure: &Failure) -> SignatureReport {
-    SignatureReport {
-        format: format.as_str(),
-        key_id: None,
-        status: Status::Left,
-        artifact: None,
-        place: None,
-        payload: None,
-        message: Some(failure.message.clone()),
-        hint: failure.hint.clone(),
-    }
+    let report = SignatureReport::new(format, Status::Left);
+    SignatureReport { message: Some(failure.message.clone()), hint: failure.hint.clone(), ..report }
 }
 
 pub(super) fn attach_failure(error: AttachError) -> Failure {

@@ -1,5 +1,6 @@
 //! The flags for Sigstore's services: who one is, who certifies it, and which logs and timestamp authorities see it.
 
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use hallmark_policy::sigstore::TrustedRoot;
 
 use super::{files, registry_access};
 use crate::error::{Exit, Failure};
+use crate::sigstore::ambient::{Provider, Source, nobody};
 use crate::sigstore::{Ceremony, Choice, Instance, Log, LogVersion, MAX_CONFIG_BYTES, Services, address};
 
 /// Sigstore's services.
@@ -17,17 +19,17 @@ use crate::sigstore::{Ceremony, Choice, Instance, Log, LogVersion, MAX_CONFIG_BY
 pub(super) struct Arguments {
     /// Use the staging instance: its services, its trusted root
     #[arg(long, conflicts_with = "signing_config")]
-    pub(super) staging: bool,
+    staging: bool,
     /// Say who you are with this identity token (OpenID Connect): the token, or a file that holds it. A token on the
     /// command line can be seen by other users of this machine: a file or SIGSTORE_ID_TOKEN cannot
     #[arg(long, value_name = "TOKEN_OR_FILE")]
-    pub(super) identity_token: Option<String>,
+    identity_token: Option<String>,
     /// Believe these authorities and logs: what was signed is verified by them before it goes anywhere
     #[arg(long, value_name = "FILE")]
-    pub(super) trusted_root: Option<PathBuf>,
+    trusted_root: Option<PathBuf>,
     /// Sign with the services of this signing config (version 0.2), in place of the public-good instance's
     #[arg(long, value_name = "FILE")]
-    pub(super) signing_config: Option<PathBuf>,
+    signing_config: Option<PathBuf>,
     /// Sign with this certificate authority (Fulcio)
     #[arg(long, value_name = "URL", conflicts_with_all = ["signing_config", "staging"])]
     fulcio_url: Option<String>,
@@ -40,12 +42,45 @@ pub(super) struct Arguments {
     /// The audience that identity tokens are made for, which is also the name of this program to where people log in
     #[arg(long, value_name = "ID", default_value = "sigstore")]
     oidc_client_id: String,
+    /// Have this service say who you are, in place of the first that the environment offers
+    #[arg(long, value_enum, value_name = "PROVIDER", conflicts_with = "identity_token")]
+    oidc_provider: Option<Provider>,
     /// Keep asking services that are down or busy for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=3600))]
     sigstore_timeout: u64,
 }
 
 impl Arguments {
+    /// Whether a log, a config or an instance is named: then keys have their signatures logged, too.
+    pub(super) fn names_services(&self) -> bool {
+        self.staging || self.signing_config.is_some() || !self.rekor_url.is_empty()
+    }
+
+    /// Whether somebody is named who signs without a key.
+    pub(super) fn names_somebody(&self) -> bool {
+        self.identity_token.is_some() || self.oidc_provider.is_some() || self.fulcio_url.is_some()
+    }
+
+    /// Where the tokens come from.
+    pub(super) fn source(&self) -> Result<Source, Failure> {
+        Source::find(self.identity_token.as_deref(), self.oidc_provider).ok_or_else(nobody)
+    }
+
+    /// Asks a person whether who they are may be published. Where there is no terminal, somebody has decided that.
+    pub(super) fn confirm_publication(&self) -> Result<(), Failure> {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() || self.names_services() {
+            return Ok(());
+        }
+        let question = "who you are (such as your e-mail address) is published for ever in public logs. Sign? [y/N] ";
+        let asked = std::io::stderr().write_all(question.as_bytes());
+        let mut answer = String::new();
+        let read = asked.and_then(|()| BufReader::new(std::io::stdin().take(64)).read_line(&mut answer));
+        match (read, answer.trim()) {
+            (Ok(_), "y" | "Y" | "yes") => Ok(()),
+            _ => Err(Failure::new(Exit::Usage, "it was not agreed to", "sign with `--key`, or agree with `--yes`")),
+        }
+    }
+
     /// The services that are named; those of an instance where none is. Authorities of `--timestamp-url` come on top of
     /// the flags, and in place of a config's.
     pub(super) fn ceremony(&self, timestamp_urls: &[String]) -> Result<Ceremony, Failure> {

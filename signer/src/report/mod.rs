@@ -17,7 +17,7 @@ pub(crate) use doctor::DoctorReport;
 pub(crate) use evidence::EvidenceReport;
 pub(crate) use explanation::ExplanationReport;
 pub(crate) use repair::{RepairReport, RepositoryRepaired};
-pub(crate) use signing::{ImageSigned, SignatureReport, SigningReport, Status};
+pub(crate) use signing::{ImageSigned, SignatureReport, SignedAs, SigningReport, Status};
 pub(crate) use verdict::VerdictsReport;
 
 use hallmark_policy::Outcome;

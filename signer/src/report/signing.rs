@@ -1,5 +1,7 @@
 //! What was signed, what was there already, and what is left.
 
+use hallmark_policy::signature::Format;
+use hallmark_policy::sigstore::Identity;
 use serde::Serialize;
 
 use crate::output::{Style, Text};
@@ -57,6 +59,9 @@ pub(crate) struct SignatureReport {
     /// The key, once that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key_id: Option<String>,
+    /// Who signed, where no key did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<SignedAs>,
     /// What became of it.
     pub(crate) status: Status,
     /// The manifest that carries it.
@@ -74,6 +79,21 @@ pub(crate) struct SignatureReport {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
+}
+
+/// Who signed keyless: what everybody can see.
+#[derive(Debug, Serialize)]
+pub(crate) struct SignedAs {
+    issuer: String,
+    subject: String,
+}
+
+impl SignedAs {
+    /// The identity of a certificate.
+    pub(crate) fn new(identity: &Identity) -> Self {
+        let subject = identity.subjects().first().map(|(_, subject)| subject.clone());
+        Self { issuer: identity.issuer().unwrap_or_default().to_owned(), subject: subject.unwrap_or_default() }
+    }
 }
 
 /// What became of a signature.
@@ -196,19 +216,42 @@ impl Status {
 }
 
 impl SignatureReport {
+    /// A report that says nothing else yet.
+    pub(crate) fn new(format: Format, status: Status) -> Self {
+        Self {
+            format: format.as_str(),
+            key_id: None,
+            identity: None,
+            status,
+            artifact: None,
+            place: None,
+            payload: None,
+            message: None,
+            hint: None,
+        }
+    }
+
     fn tell(&self, text: &mut Text) {
-        let key_id = self.key_id.as_deref().unwrap_or_default();
+        let by = match (&self.identity, &self.key_id) {
+            (Some(identity), _) => format!("{} ({})", identity.subject, identity.issuer),
+            (None, Some(key_id)) => format!("key {key_id}"),
+            (None, None) => "whomever the token names".to_owned(),
+        };
         let format = self.format;
         let place = self.place.map(|place| format!(", listed by the {place}")).unwrap_or_default();
         let artifact = self.artifact.as_deref().unwrap_or_default();
         match self.status {
-            Status::Attached => text
-                .parts([(Style::Good, "  signed".to_owned()), (Style::Plain, format!("    {format} by key {key_id}"))]),
+            Status::Attached => {
+                text.parts([(Style::Good, "  signed".to_owned()), (Style::Plain, format!("    {format} by {by}"))])
+            }
             Status::AlreadySigned => text.parts([
                 (Style::Good, "  already signed".to_owned()),
-                (Style::Plain, format!(" by this key: {format} {key_id}")),
+                (
+                    Style::Plain,
+                    format!(" by this {}: {format} {}", self.kind_of_signer(), by.trim_start_matches("key ")),
+                ),
             ]),
-            Status::WouldAttach => text.line(format!("  would sign as {format} by key {key_id}")),
+            Status::WouldAttach => text.line(format!("  would sign as {format} by {by}")),
             Status::Left => text.parts([
                 (Style::Bad, "  not signed".to_owned()),
                 (Style::Plain, format!(" ({format}): {}", self.message.as_deref().unwrap_or_default())),
@@ -223,5 +266,9 @@ impl SignatureReport {
         if let Some(hint) = &self.hint {
             text.styled(Style::Faint, format!("  hint: {hint}"));
         }
+    }
+
+    fn kind_of_signer(&self) -> &'static str {
+        if self.identity.is_some() { "identity" } else { "key" }
     }
 }

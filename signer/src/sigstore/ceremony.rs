@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::try_join;
+use hallmark_policy::Timestamp;
 use hallmark_policy::sigstore::{BundleContent, BundleMaker, Demands, IssuedCertificate, LogAnswer, TrustedRoot};
 use hallmark_policy::verify::PublicKey;
 
@@ -70,6 +71,14 @@ impl Ceremony {
         &self.root
     }
 
+    pub(crate) fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
     /// A new key, and a certificate for it by this token.
     pub(crate) async fn certify(&self, token: &IdentityToken) -> Result<Certified, Failure> {
         let authority = self.services.authority.as_ref().ok_or_else(|| {
@@ -84,20 +93,17 @@ impl Ceremony {
     /// Has timestamp authorities and logs vouch for a signature, as many as are needed.
     pub(crate) async fn vouch(&self, made: &Made<'_>) -> Result<Vouched, Failure> {
         let (timestamps, entries) = try_join(self.stamp(made.signature), self.log(made)).await?;
-        let is_certified = matches!(made.maker, BundleMaker::Certificate(_));
-        let demands = Demands {
-            logs: self.services.logs.needed,
-            timestamps: self.services.timestamps.needed,
-            certificate_logs: usize::from(is_certified && self.root.publishes_certificates()),
-            ..self.tolerant()
-        };
+        let demands = self.demands(matches!(made.maker, BundleMaker::Certificate(_)));
         Ok(Vouched { entries, timestamps, demands })
     }
 
-    fn tolerant(&self) -> Demands {
+    /// What a bundle of these services must carry.
+    pub(crate) fn demands(&self, is_certified: bool) -> Demands {
         Demands {
-            skew: std::time::Duration::from_secs(SKEW_SECONDS.unsigned_abs()).try_into().unwrap_or_default(),
-            ..Demands::PUBLIC_GOOD
+            logs: self.services.logs.needed,
+            timestamps: self.services.timestamps.needed,
+            certificate_logs: usize::from(is_certified && self.root.publishes_certificates()),
+            skew: Duration::from_secs(SKEW_SECONDS.unsigned_abs()).try_into().unwrap_or_default(),
         }
     }
 
@@ -138,5 +144,13 @@ impl Ceremony {
             Some(failure) if entries.len() < self.services.logs.needed => Err(failure),
             _ => Ok(entries),
         }
+    }
+}
+
+impl Certified {
+    /// Whether there is enough time left to sign with it and to have that seen.
+    pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
+        let left = self.certificate.not_after().as_second().saturating_sub(now.as_second());
+        left > 2 * SKEW_SECONDS
     }
 }

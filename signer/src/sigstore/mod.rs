@@ -10,10 +10,11 @@ mod fulcio;
 mod http;
 mod rekor;
 mod services;
+mod session;
 mod token;
 
 pub(crate) use ceremony::{Ceremony, Made};
 pub(crate) use http::{Http, Problem, Question, address};
 pub(crate) use rekor::Log;
 pub(crate) use services::{Choice, Instance, LogVersion, MAX_CONFIG_BYTES, Services};
-pub(crate) use token::IdentityToken;
+pub(crate) use session::Session;

@@ -16,6 +16,7 @@ use crate::command::children::children;
 use crate::command::signing::{Attacher, left};
 use crate::error::{Exit, Failure};
 use crate::report::ImageSigned;
+use crate::sigstore::Session;
 
 /// Most images of one index that are signed at one time.
 const CHILDREN_AT_ONE_TIME: usize = 8;
@@ -24,6 +25,8 @@ const CHILDREN_AT_ONE_TIME: usize = 8;
 pub(super) struct Job<'a> {
     pub(super) attacher: Attacher,
     pub(super) trust: TrustSnapshot,
+    /// Services that vouch for the signatures: always where no key signs.
+    pub(super) session: Option<Session>,
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) formats: Vec<Format>,
     pub(super) expires: Option<Timestamp>,
@@ -68,18 +71,25 @@ impl Job<'_> {
 
     async fn sign_pinned(&self, image: &ImageReference, pinned: &PinnedImage) -> (ImageSigned, Exit) {
         let statement = Statement::about(image, pinned, self.annotations.clone()).expiring(self.expires);
-        let known = self.known(pinned).await;
-        let (signatures, exit) = self.attacher.attach_all(&self.formats, &statement, &known).await;
+        let evidence = self.attached(pinned).await;
+        let (signatures, exit) = match &self.session {
+            Some(session) => self.attacher.attach_vouched(session, &statement, &evidence).await,
+            None => self.attacher.attach_all(&self.formats, &statement, &self.known(pinned, &evidence)).await,
+        };
         (ImageSigned { image: image.to_string(), pinned: Some(pinned.to_string()), signatures }, exit)
     }
 
-    /// The signatures of these keys that the image has already, where those that are to be made would be put. What cannot
-    /// be read counts as not there: attaching the same once more does no harm.
-    async fn known(&self, image: &PinnedImage) -> Vec<VerifiedSignature> {
+    /// The signatures that the image has already, where those that are to be made would be put. What cannot be read counts
+    /// as not there: attaching the same once more does no harm.
+    async fn attached(&self, image: &PinnedImage) -> DecodedEvidence {
         let deadline = self.arguments.registry.patient_deadline();
-        let evidence = self.attacher.registry.gather_attached(image, &self.formats, deadline).await;
+        DecodedEvidence::new(self.attacher.registry.gather_attached(image, &self.formats, deadline).await)
+    }
+
+    /// Those of these keys.
+    fn known(&self, image: &PinnedImage, evidence: &DecodedEvidence) -> Vec<VerifiedSignature> {
         let question = Question::about(image.clone().into());
-        let explanation = explain(&question, &self.trust, &DecodedEvidence::new(evidence), self.attacher.now());
+        let explanation = explain(&question, &self.trust, evidence, self.attacher.now());
         explanation.attempts.into_iter().flat_map(|attempt| attempt.verified).collect()
     }
 }

@@ -17,12 +17,15 @@ use super::interruption::{self, Interruption};
 use super::pauses;
 use super::registry_access;
 use super::signing::Attacher;
+use super::sigstore;
 use super::timestamps;
 use crate::error::{Exit, Failure};
 use crate::key::{KeyReference, SigningKey};
 use crate::output::{self, Output};
 use crate::progress::Progress;
 use crate::report::{ImageSigned, SigningReport};
+use crate::sigstore::Session;
+use crate::timestamp::TimestampAuthorities;
 use job::Job;
 
 const EXAMPLES: &str = "\
@@ -32,6 +35,11 @@ A registry that asks for less traffic is waited for, up to ten minutes an image;
 
 With --from-file, many images are signed at once: the key is unlocked once, what is signed already is skipped, and a \
 run that was interrupted goes on where it stopped when it is started again.
+
+Without --key, images are signed keyless: an identity token says who you are (from the command line, the environment, \
+GitHub Actions, GitLab, Google Cloud, Kubernetes or SPIFFE), a certificate authority certifies it for some minutes, and a \
+transparency log and a timestamp authority see each signature. One certificate signs all images of a run while it lasts. \
+Without other services, they are those of the public-good instance, where who you are is published for ever.
 
 Examples:
   hallmark sign --key hallmark.key registry.example.com/team/app:1.4
@@ -44,7 +52,10 @@ Examples:
   hallmark sign --key hallmark.key --expires 90d registry.example.com/team/app:1.4
   hallmark sign --key hallmark.key --timestamp-url https://timestamp.example.com/tsr \\
       registry.example.com/team/app:1.4
-  hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4";
+  hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4
+  hallmark sign --identity-token token.jwt registry.example.com/team/app:1.4
+  hallmark sign --key hallmark.key --signing-config signing_config.json \\
+      --trusted-root trusted_root.json registry.example.com/team/app:1.4";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -63,8 +74,9 @@ pub(super) struct Arguments {
     /// attestation manifests, is no image and is covered by the index's signature)
     #[arg(short, long)]
     recursive: bool,
-    /// The private key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI; may be repeated, and the image is signed with each
-    #[arg(long, value_name = "KEY", required = true)]
+    /// The private key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI; may be repeated, and the image is signed with
+    /// each. Without it, the image is signed keyless: for who you are
+    #[arg(long, value_name = "KEY")]
     key: Vec<String>,
     /// The form of the signature; may be repeated
     #[arg(long, value_enum, default_value = "bundle", value_name = "FORMAT")]
@@ -84,9 +96,11 @@ pub(super) struct Arguments {
     /// Write the bundle to this file, too
     #[arg(long, value_name = "FILE")]
     output_bundle: Option<PathBuf>,
-    /// Accepted for scripts that use cosign; nothing is asked
+    /// Do not ask whether who you are may be published, when signing keyless on a terminal
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    sigstore: sigstore::Arguments,
     #[command(flatten)]
     registry: registry_access::Arguments,
 }
@@ -114,6 +128,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let annotations = registry_access::annotations(&arguments.annotations)?;
     let references: Vec<KeyReference> = arguments.key.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
     let formats = formats(arguments, images.len())?;
+    let session = session(arguments)?;
     let keys = unlock(&references)?;
     for key in &keys {
         output.detail(&format!("signing with {} key {}", key.public().kind(), key.public().id()));
@@ -123,13 +138,17 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         registry: arguments.registry.patient_registry(&images, output)?,
         clock: registry_access::clock(),
         keys,
-        timestamps: arguments.timestamps.authorities()?,
+        // Those of a session ask by themselves, and are judged by its trusted root.
+        timestamps: match session {
+            Some(_) => TimestampAuthorities::new(&[], None)?,
+            None => arguments.timestamps.authorities()?,
+        },
         dry_run: arguments.dry_run,
         output_bundle: arguments.output_bundle.clone(),
         output,
     };
     let expires = arguments.expires.map(|lifetime| lifetime::end(attacher.now(), lifetime)).transpose()?;
-    let job = Job { attacher, trust, annotations, formats, expires, arguments };
+    let job = Job { attacher, trust, session, annotations, formats, expires, arguments };
     let signed = registry_access::wait(sign_all(&job, &images, usize::from(arguments.jobs)))??;
     let exit = signed.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
     let reports = signed.into_iter().map(|(report, _)| report).collect();
@@ -139,6 +158,30 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         output::Format::Text | output::Format::Cosign => output.text(&report.text())?,
     }
     Ok(exit)
+}
+
+/// The services that vouch for the signatures, where they are asked for, or no key signs.
+fn session(arguments: &Arguments) -> Result<Option<Session>, Failure> {
+    let is_keyless = arguments.key.is_empty();
+    if !is_keyless && !arguments.sigstore.names_services() {
+        return match arguments.sigstore.names_somebody() {
+            true => Err(Failure::new(Exit::Usage, "both a key and an identity are to sign", "leave one of them out")),
+            false => Ok(None),
+        };
+    }
+    if arguments.format.iter().any(|format| *format != SignatureFormat::Bundle) {
+        let hint = "leave `--format` out, or sign with `--key` and without services";
+        return Err(Failure::new(Exit::Usage, "only bundles hold what services say", hint));
+    }
+    let source = match is_keyless {
+        true => Some(arguments.sigstore.source()?),
+        false => None,
+    };
+    let ceremony = arguments.sigstore.ceremony(arguments.timestamps.urls())?;
+    if is_keyless && !arguments.yes && !arguments.dry_run {
+        arguments.sigstore.confirm_publication()?;
+    }
+    Ok(Some(Session::new(ceremony, source, registry_access::clock())))
 }
 
 /// Unlocks every key, each once.
@@ -192,7 +235,7 @@ fn formats(arguments: &Arguments, images: usize) -> Result<Vec<Format>, Failure>
         let hint = "sign with `--format bundle`, alone or beside simple signing";
         return Err(Failure::new(Exit::Usage, "only bundles have a place for timestamps", hint));
     }
-    let is_one = images == 1 && arguments.key.len() == 1 && !arguments.recursive;
+    let is_one = images == 1 && arguments.key.len() <= 1 && !arguments.recursive;
     if arguments.output_bundle.is_some() && (!is_one || !formats.contains(&Format::SigstoreBundle)) {
         let hint = "sign one image with one key a run with it, and with `--format bundle`";
         return Err(Failure::new(Exit::Usage, "`--output-bundle` takes the one bundle of one image", hint));

@@ -1,4 +1,4 @@
-//! Signing with Sigstore's services, and what cosign 3 makes of it: files.
+//! Files, signed with Sigstore's services, and what cosign 3 makes of them.
 
 use serde_json::Value;
 use tempfile::TempDir;

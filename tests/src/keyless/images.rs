@@ -1,0 +1,179 @@
+//! Images in a registry: signed keyless, or with keys whose signatures are logged.
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::hostile::Logged;
+use crate::harness::peers::{Answer, Peer, peer};
+use crate::harness::programs::run_hallmark;
+use crate::harness::registry::TestRegistry;
+use crate::harness::sigstore::{ISSUER, Log, SUBJECT, Sigstore, token_file};
+
+const CERTIFICATES: &str = "/api/v2/signingCert";
+
+/// A folder, a registry with an image, and an instance.
+struct Yard {
+    folder: TempDir,
+    registry: TestRegistry,
+    sigstore: Sigstore,
+}
+
+impl Yard {
+    fn new() -> Option<Self> {
+        let sigstore = Sigstore::start()?;
+        Some(Self { folder: TempDir::new().unwrap(), registry: TestRegistry::healthy(), sigstore })
+    }
+
+    fn image(&self, name: &str) -> String {
+        self.registry.push_image(name, "v1", name.as_bytes());
+        format!("{}/{name}:v1", self.registry.host())
+    }
+
+    fn hallmark(&self, arguments: &[&str]) -> Answer {
+        run_hallmark(self.folder.path(), arguments)
+    }
+
+    /// `sign` with the instance.
+    fn sign(&self, log: Log, more: &[&str]) -> Answer {
+        let (root, config) = (self.sigstore.trusted_root(), self.sigstore.signing_config(log));
+        let instance = ["sign", "-o", "json", "--trusted-root", &root, "--signing-config", &config];
+        self.hallmark(&[&instance[..], more].concat())
+    }
+
+    fn sign_keyless(&self, log: Log, more: &[&str]) -> Answer {
+        let token = token_file(self.folder.path());
+        self.sign(log, &[&["--identity-token", &token], more].concat())
+    }
+
+    /// cosign's `verify` with the instance's trusted root, and log entries demanded.
+    fn cosign(&self, cosign: &Peer, who: &[&str], image: &str) -> Answer {
+        let root = self.sigstore.trusted_root();
+        let flags = ["--new-bundle-format=true", "--use-signed-timestamps", "--trusted-root", &root];
+        let arguments = [&["verify"], who, &flags, &[image]].concat();
+        cosign.answer(cosign.command().args(arguments).current_dir(self.folder.path()))
+    }
+}
+
+/// The first signature in a report.
+fn signature(answer: Answer) -> Value {
+    let report: Value = serde_json::from_str(&answer.expect_success()).unwrap();
+    report["images"][0]["signatures"][0].clone()
+}
+
+const WHO: [&str; 4] = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
+
+#[test]
+fn images_that_we_sign_keyless_cosign_verifies_for_us_and_nobody_else_and_once_is_enough() {
+    let (Some(yard), Some(cosign)) = (Yard::new(), peer("cosign-3")) else { return };
+    for log in Log::BOTH {
+        let image = yard.image(&format!("keyless/{}", if log == Log::One { "one" } else { "two" }));
+        assert!(!yard.cosign(&cosign, &WHO, &image).succeeded());
+        let signed = signature(yard.sign_keyless(log, &[&image, "-a", "commit=3f2a"]));
+        assert_eq!((&signed["status"], &signed["identity"]["subject"]), (&"attached".into(), &SUBJECT.into()));
+        assert_eq!(signed["identity"]["issuer"], ISSUER);
+        yard.cosign(&cosign, &WHO, &image).expect_success();
+        yard.cosign(&cosign, &[&WHO[..], &["-a", "commit=3f2a"]].concat(), &image).expect_success();
+        let other = ["--certificate-identity", "https://ci.example/other", "--certificate-oidc-issuer", ISSUER];
+        assert!(!yard.cosign(&cosign, &other, &image).succeeded());
+        // Whoever has signed it signs it no second time, unless something else is to be said.
+        let entries = yard.sigstore.asked(log.path());
+        let again = signature(yard.sign_keyless(log, &[&image, "-a", "commit=3f2a"]));
+        assert_eq!((&again["status"], &again["artifact"]), (&"already-signed".into(), &signed["artifact"]));
+        assert_eq!(yard.sigstore.asked(log.path()), entries);
+        let anew = signature(yard.sign_keyless(log, &[&image, "-a", "commit=77aa"]));
+        assert_eq!(anew["status"], "attached");
+    }
+}
+
+#[test]
+fn ours_stands_beside_what_cosign_signs_keyless_and_both_count() {
+    let (Some(yard), Some(cosign)) = (Yard::new(), peer("cosign-3")) else { return };
+    let image = yard.image("theirs/app");
+    let (root, config) = (yard.sigstore.trusted_root(), yard.sigstore.signing_config(Log::One));
+    let token = crate::harness::sigstore::token();
+    let flags = ["--signing-config", &config, "--trusted-root", &root, "--identity-token", &token, "-y", &image];
+    cosign.answer(cosign.command().arg("sign").args(flags).current_dir(yard.folder.path())).expect_success();
+    yard.cosign(&cosign, &WHO, &image).expect_success();
+    // Theirs carries no image name, and ours does: so ours is another one, and both count.
+    let signed = signature(yard.sign_keyless(Log::One, &[&image]));
+    assert_eq!(signed["status"], "attached");
+    yard.cosign(&cosign, &WHO, &image).expect_success();
+}
+
+#[test]
+fn one_certificate_signs_all_images_of_a_run() {
+    let Some(yard) = Yard::new() else { return };
+    let images: Vec<String> = (0..6).map(|number| yard.image(&format!("many/app-{number}"))).collect();
+    std::fs::write(yard.folder.path().join("images.txt"), images.join("\n")).unwrap();
+    let report: Value =
+        serde_json::from_str(&yard.sign_keyless(Log::One, &["--from-file", "images.txt"]).expect_success()).unwrap();
+    assert_eq!((&report["summary"]["attached"], &report["complete"]), (&6.into(), &true.into()));
+    assert_eq!((yard.sigstore.asked(CERTIFICATES), yard.sigstore.asked(Log::One.path())), (1, 6));
+    // A run that is started again goes on where it stopped.
+    let seventh = yard.image("many/app-6");
+    std::fs::write(yard.folder.path().join("images.txt"), [images, vec![seventh]].concat().join("\n")).unwrap();
+    let report: Value =
+        serde_json::from_str(&yard.sign_keyless(Log::One, &["--from-file", "images.txt"]).expect_success()).unwrap();
+    assert_eq!((&report["summary"]["attached"], &report["summary"]["alreadySigned"]), (&1.into(), &6.into()));
+    assert_eq!(yard.sigstore.asked(Log::One.path()), 7);
+}
+
+#[test]
+fn signatures_of_keys_are_logged_and_timestamped_where_services_are_named() {
+    let (Some(yard), Some(cosign)) = (Yard::new(), peer("cosign-3")) else { return };
+    yard.hallmark(&["key", "generate", "--output-key-prefix", "release"]).expect_success();
+    let key = ["--key", "release.pub"];
+    for log in Log::BOTH {
+        let image = yard.image(&format!("keys/{}", if log == Log::One { "one" } else { "two" }));
+        yard.hallmark(&["sign", "--key", "release.key", &image]).expect_success();
+        // What no log holds is not enough for cosign, and is not what is asked for here.
+        assert!(!yard.cosign(&cosign, &key, &image).succeeded());
+        let signed = signature(yard.sign(log, &["--key", "release.key", &image]));
+        assert_eq!((&signed["status"], &signed["identity"]), (&"attached".into(), &Value::Null));
+        yard.cosign(&cosign, &key, &image).expect_success();
+        yard.hallmark(&["verify", "--key", "release.pub", &image]).expect_success();
+        let again = signature(yard.sign(log, &["--key", "release.key", &image]));
+        assert_eq!((&again["status"], &again["artifact"]), (&"already-signed".into(), &signed["artifact"]));
+    }
+    assert_eq!(yard.sigstore.asked(CERTIFICATES), 0);
+}
+
+#[test]
+fn must_not_attach_what_its_own_trusted_root_does_not_verify() {
+    let (Some(yard), Some(other)) = (Yard::new(), Sigstore::start()) else { return };
+    let image = yard.image("strange/app");
+    let manifests = |yard: &Yard| {
+        let puts = |request: &&Logged| request.method == "PUT";
+        yard.registry.requests().iter().filter(puts).count()
+    };
+    let (root, config) = (other.trusted_root(), yard.sigstore.signing_config(Log::One));
+    let token = token_file(yard.folder.path());
+    let before = manifests(&yard);
+    let instance = ["sign", "--trusted-root", &root, "--signing-config", &config, "--identity-token", &token, &image];
+    let refused = yard.hallmark(&instance);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stdout.contains("does not verify"), "{refused:?}");
+    assert_eq!(manifests(&yard), before);
+    // Nothing is asked of anybody for a look at what would be signed.
+    let asked = yard.sigstore.asked(CERTIFICATES);
+    let shown = signature(yard.sign_keyless(Log::One, &["--dry-run", &image]));
+    assert_eq!(shown["status"], "would-attach");
+    assert_eq!(shown["payload"]["predicateType"], "https://sigstore.dev/cosign/sign/v1");
+    assert_eq!((yard.sigstore.asked(CERTIFICATES), manifests(&yard)), (asked, before));
+}
+
+#[test]
+fn must_not_sign_for_nobody_nor_for_two() {
+    let Some(yard) = Yard::new() else { return };
+    let image = yard.image("nobody/app");
+    for (flags, message) in [
+        (&[][..], "nothing says who you are"),
+        (&["--identity-token", "x", "--format", "simple-signing"], "only bundles hold what services say"),
+        (&["--identity-token", "x", "--key", "release.key"], "both a key and an identity"),
+        (&["--rekor-url", "http://rekor.example.com", "--key", "release.key"], "is not https"),
+    ] {
+        let refused = yard.hallmark(&[&["sign", &image], flags].concat());
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(message) && refused.stderr.contains("hint: "), "{refused:?}");
+    }
+}
