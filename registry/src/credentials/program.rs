@@ -15,9 +15,16 @@ use super::limits::{LINGER, MAX_ANSWER_BYTES, MAX_COMPLAINT_BYTES, MAX_STDERR_BY
 use crate::quote::quote;
 
 /// What the programs inherit of our environment is all but this: what opens signing keys (passphrases, PINs, the tokens of
-/// key servers) is for nobody else.
-const KEY_SECRETS: [&str; 6] =
-    ["BAO_TOKEN", "COSIGN_PASSWORD", "COSIGN_PKCS11_PIN", "HALLMARK_PASSWORD", "HALLMARK_PKCS11_PIN", "VAULT_TOKEN"];
+/// key servers, the token that says who signs) is for nobody else.
+const KEY_SECRETS: [&str; 7] = [
+    "BAO_TOKEN",
+    "COSIGN_PASSWORD",
+    "COSIGN_PKCS11_PIN",
+    "HALLMARK_PASSWORD",
+    "HALLMARK_PKCS11_PIN",
+    "SIGSTORE_ID_TOKEN",
+    "VAULT_TOKEN",
+];
 /// How often a program is started again that somebody is just writing.
 const MAX_STARTS: u32 = 5;
 
