@@ -5,6 +5,7 @@ mod facts;
 mod predicate_type;
 mod sbom;
 mod scan;
+mod scanner;
 mod vex;
 
 use crate::image::{Digest, PinnedImage};
@@ -14,6 +15,7 @@ pub(crate) use facts::{FactContent, Facts, Kind, facts};
 pub use predicate_type::{PredicateType, PredicateTypeError};
 pub(crate) use scan::Finding;
 pub use scan::Severity;
+pub use scanner::{ScanReport, ScanReportError, Scanner};
 pub(crate) use vex::{VexStatement, is_harmless};
 
 /// What is to be attested of an image.

@@ -12,6 +12,9 @@ use crate::limits;
 pub(super) const COSIGN_SCAN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
 /// The type of in-toto's report of a scan.
 pub(super) const IN_TOTO_SCAN: &str = "https://in-toto.io/attestation/vulns/v0.2";
+/// Annotations of in-toto's findings that we write: whether there is a better version, and the package.
+pub(super) const FIXABLE: &str = "hallmark.dev/fixable";
+pub(super) const PACKAGE: &str = "hallmark.dev/package";
 
 /// One vulnerability in one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,6 +265,17 @@ pub(super) struct InTotoResult {
     id: String,
     #[serde(default)]
     severity: Option<Vec<InTotoSeverity>>,
+    #[serde(default)]
+    annotations: Option<Vec<InTotoAnnotation>>,
+}
+
+/// What in-toto's form has no member for, as `hallmark attest --scanner` writes it.
+#[derive(Deserialize)]
+struct InTotoAnnotation {
+    #[serde(default, rename = "hallmark.dev/fixable")]
+    fixable: Option<bool>,
+    #[serde(default, rename = "hallmark.dev/package")]
+    package: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -275,7 +289,11 @@ pub(super) fn in_toto_findings(results: Vec<InTotoResult>) -> Result<Vec<Finding
         let ratings = result.severity.unwrap_or_default();
         // Of several ratings the worst counts.
         let severity = ratings.iter().map(|rating| Severity::parse(&rating.score)).max();
-        Finding { id: result.id, severity: severity.unwrap_or(Severity::Unknown), fixable: true, package: None }
+        let annotations = result.annotations.unwrap_or_default();
+        // Where the report does not say, there is a better version.
+        let fixable = annotations.iter().find_map(|annotation| annotation.fixable).unwrap_or(true);
+        let package = annotations.into_iter().find_map(|annotation| annotation.package);
+        Finding { id: result.id, severity: severity.unwrap_or(Severity::Unknown), fixable, package }
     };
     Ok(results.into_iter().map(finding).collect())
 }

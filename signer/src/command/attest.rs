@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use hallmark_policy::Code;
 use hallmark_policy::attestation::{Attestation, PredicateType};
 use hallmark_policy::evidence::{DecodedEvidence, Scope};
 use hallmark_policy::image::{ImageReference, PinnedImage};
@@ -13,6 +14,7 @@ use hallmark_policy::signature::Format;
 use hallmark_policy::verdict::find_attestations;
 use hallmark_policy::verify::{AttachableSignature, check_attestation_before_attaching};
 
+use super::scan_report::{self, Scanned};
 use super::signing::{Attacher, attach_failure, left};
 use super::{registry_access, timestamps};
 use crate::error::{Exit, Failure};
@@ -27,6 +29,7 @@ The predicate is signed as it is. Attesting the same again changes nothing.
 Examples:
   hallmark attest --key hallmark.key --type spdx --predicate sbom.json registry.example.com/app:1.4
   hallmark attest --key hallmark.key --type slsaprovenance1 --predicate - r.example.com/app:1
+  hallmark attest --key hallmark.key --scanner trivy report.json registry.example.com/app:1.4
   hallmark attest --key hallmark.key --statement statement.json registry.example.com/app@sha256:...
   hallmark attest --key hallmark.key --type vuln --predicate scan.json \\
     --format attestation-tag r.example.com/app:1";
@@ -41,14 +44,16 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<String>,
     /// The predicate, a JSON object; `-` is standard input
-    #[arg(long, value_name = "FILE", requires = "predicate_type", required_unless_present = "statement")]
+    #[arg(long, value_name = "FILE", requires = "predicate_type", required_unless_present_any = ["statement", "scanner"])]
     predicate: Option<PathBuf>,
-    /// The type of the predicate
+    /// The type of the predicate; with --scanner, `vuln` (the default) or https://in-toto.io/attestation/vulns/v0.2
     #[arg(long = "type", value_name = "TYPE")]
     predicate_type: Option<PredicateType>,
     /// A whole in-toto statement in place of a predicate; it must be about the image
     #[arg(long, value_name = "FILE", conflicts_with_all = ["predicate", "predicate_type"])]
     statement: Option<PathBuf>,
+    #[command(flatten)]
+    report: scan_report::Arguments,
     /// Where the attestation goes; may be repeated
     #[arg(long, value_enum, default_value = "bundle", value_name = "FORMAT")]
     format: Vec<AttestationFormat>,
@@ -126,13 +131,19 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
 /// What is attested, before it is known of which digest.
 enum Said {
     Predicate(PredicateType, Vec<u8>),
+    Scan(Scanned),
     Statement(Vec<u8>),
 }
 
 fn read_input(arguments: &Arguments) -> Result<Said, Failure> {
+    if let Some(scanned) = arguments.report.read(arguments.predicate_type.as_ref())? {
+        return Ok(Said::Scan(scanned));
+    }
     match (&arguments.statement, &arguments.predicate, &arguments.predicate_type) {
-        (Some(path), _, _) => Ok(Said::Statement(read(path)?)),
-        (None, Some(path), Some(predicate_type)) => Ok(Said::Predicate(predicate_type.clone(), read(path)?)),
+        (Some(path), _, _) => Ok(Said::Statement(read(path, MAX_SIGNATURE_BYTES)?)),
+        (None, Some(path), Some(predicate_type)) => {
+            Ok(Said::Predicate(predicate_type.clone(), read(path, MAX_SIGNATURE_BYTES)?))
+        }
         _ => {
             let hint = "give `--predicate FILE --type TYPE`, or `--statement FILE`";
             Err(Failure::new(Exit::Usage, "nothing says what is to be attested", hint))
@@ -140,21 +151,21 @@ fn read_input(arguments: &Arguments) -> Result<Said, Failure> {
     }
 }
 
-/// Reads a file of at most what a verifier looks at.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads a file of at most so many bytes.
+pub(super) fn read(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let shown = path.display();
     let failure = |problem: String| {
         Failure::new(Exit::Usage, format!("cannot read `{shown}`: {problem}"), "give a file with a JSON object")
     };
     let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_SIGNATURE_BYTES).unwrap_or(u64::MAX) + 1;
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     let read = match path == Path::new("-") {
         true => std::io::stdin().lock().take(limit).read_to_end(&mut bytes),
         false => File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
     };
     read.map_err(|error| failure(error.to_string()))?;
-    if bytes.len() > MAX_SIGNATURE_BYTES {
-        let message = format!("`{shown}` has more than {MAX_SIGNATURE_BYTES} bytes, and no verifier would look at it");
+    if bytes.len() > most {
+        let message = format!("`{shown}` has more than {most} bytes, and no verifier would look at it");
         return Err(Failure::new(Exit::Usage, message, "attest a part of it, or push it as an artifact of its own"));
     }
     Ok(bytes)
@@ -203,6 +214,10 @@ impl Job<'_> {
         let attestation = match &self.said {
             Said::Predicate(predicate_type, predicate) => {
                 Attestation::of_predicate(image, predicate_type.clone(), predicate)
+            }
+            Said::Scan(scanned) => {
+                scanned.check(image)?;
+                Attestation::of_predicate(image, scanned.predicate_type.clone(), &scanned.predicate)
             }
             Said::Statement(statement) => Attestation::of_statement(image, statement),
         };
@@ -270,7 +285,14 @@ impl Job<'_> {
         let checked = check_attestation_before_attaching(encoded, key.public(), attestation, self.attacher.now());
         checked.map_err(|rejection| {
             let message = format!("the new attestation was not attached: {}", rejection.message);
-            Failure::new(Exit::Unexpected, message, rejection.code.hint())
+            let hint = match rejection.code {
+                Code::LimitExceeded => {
+                    "attest less: of a scan `--type https://in-toto.io/attestation/vulns/v0.2`, which has its findings only; \
+                     push a large SBOM as an artifact of its own and attest a part of it"
+                }
+                code => code.hint(),
+            };
+            Failure::new(Exit::Unexpected, message, hint)
         })
     }
 }

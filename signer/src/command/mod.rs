@@ -21,6 +21,7 @@ mod registry_access;
 mod repair;
 mod resign;
 mod save;
+mod scan_report;
 mod sign;
 mod sign_bundle;
 mod signing;

@@ -145,3 +145,55 @@ async fn a_rule_that_demands_an_attestation_allows_with_it_and_not_without() {
         assert_eq!(met["predicateType"], URI);
     }
 }
+
+#[tokio::test]
+async fn a_scanners_report_is_attested_cosign_verifies_it_and_a_rule_counts_its_findings() {
+    let Some([cosign_3]) = peers(["cosign-3"]) else { return };
+    let bench = Bench::embedded();
+    let image = bench.image("own/scanned").await;
+    bench.our_key("release");
+    let digest = bench.digest(&image).await.to_string();
+    for scanner in ["trivy", "grype", "clair"] {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../policy/testdata/scans/{scanner}.json"));
+        let report = std::fs::read_to_string(path).unwrap();
+        let other = bench.path(&format!("other-{scanner}.json"));
+        std::fs::write(other, &report).unwrap();
+        let ours = report.replace(&format!("sha256:{}", "2".repeat(64)), &digest);
+        std::fs::write(bench.path(&format!("{scanner}.json")), ours).unwrap();
+    }
+    let attest = |scanner: &str, report: &str, more: &[&str]| {
+        let attest = ["attest", "--key", "release.key", "--scanner", scanner, report, &image];
+        bench.hallmark(&[&attest[..], more].concat())
+    };
+    // A report about another image, of another scanner, or without a time is not attested.
+    for (scanner, report) in [("trivy", "other-trivy.json"), ("grype", "trivy.json"), ("clair", "clair.json")] {
+        assert_eq!(attest(scanner, report, &[]).code, Some(2), "{scanner} {report}");
+    }
+    ours(&bench, "release.pub", "vuln", &image, (12, 0));
+    attest("trivy", "trivy.json", &[]).expect_success();
+    attest("grype", "grype.json", &[]).expect_success();
+    attest("clair", "clair.json", &["--scanned-at", "2026-11-22T08:30:00Z"]).expect_success();
+    ours(&bench, "release.pub", "vuln", &image, (0, 3));
+    verify(&bench, &cosign_3, "release.pub", "vuln", &image).expect_success();
+    let in_toto = "https://in-toto.io/attestation/vulns/v0.2";
+    attest("grype", "grype.json", &["--type", in_toto]).expect_success();
+    let found = ours(&bench, "release.pub", in_toto, &image, (0, 1));
+    let result = &found["images"][0]["attestations"][0]["statement"]["predicate"]["scanner"]["result"];
+    assert_eq!(result[0]["id"], "CVE-2026-1001");
+    verify(&bench, &cosign_3, "release.pub", in_toto, &image).expect_success();
+    let host = image.split('/').next().unwrap();
+    for (limits, expected) in [("critical: 1, low: 0, count: fixable", 0), ("critical: 0", 12)] {
+        let policy = format!(
+            "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: scanned}}\nspec:\n  authorities:\n    \
+             - {{name: release, keys: [{{publicKey: {{file: release.pub}}}}]}}\n  rules:\n    \
+             - name: own\n      images: [\"{host}/own/*\"]\n      require: release\n      attestations:\n        \
+             - {{name: scanned, types: [vuln, '{in_toto}'], from: release, vulnerabilities: {{{limits}}}}}\n"
+        );
+        std::fs::write(bench.path("policy.yaml"), policy).unwrap();
+        bench.hallmark(&["sign", "--key", "release.key", &image]).expect_success();
+        let answer = bench.hallmark(&["verify", "--policy", "policy.yaml", "-o", "json", &image]);
+        assert_eq!(answer.code, Some(expected), "{answer:?}");
+        assert_eq!(answer.stdout.contains("\"vulnerabilities-found\""), expected == 12, "{answer:?}");
+    }
+}
