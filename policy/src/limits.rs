@@ -92,3 +92,9 @@ pub const MAX_TRUST_ANCHORS: usize = 64;
 
 /// Most findings of one scan, and most statements of one VEX document. Large images have about 5,000.
 pub const MAX_FINDINGS: usize = 20_000;
+
+/// Most trust roots that one document carries: instances of Sigstore whose signatures it takes.
+pub const MAX_TRUST_ROOTS: usize = 16;
+
+/// Most identities in certificates in one document; each pair that a rule names is held against each other.
+pub const MAX_IDENTITIES: usize = 1_000;

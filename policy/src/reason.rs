@@ -182,9 +182,9 @@ codes! {
     /// Every place where a signature could be was looked at, and there is none.
     Unsigned = "unsigned", Deny, 10,
         "sign it with `hallmark sign --key KEY IMAGE`";
-    /// No trusted key verifies the signature.
+    /// Nobody whom the rule asks for made the signature: no trusted key verifies it.
     UntrustedKey = "untrusted-key", Deny, 12,
-        "add the key to an authority of the rule, or sign with a key that is trusted there";
+        "add the key, or the identity of the certificate, to an authority of the rule, or sign with one that is there";
     /// The item is of a kind that this version does not verify.
     Unsupported = "unsupported", Deny, 12,
         "sign with a key and in a format that this version verifies: a Sigstore bundle or simple signing";

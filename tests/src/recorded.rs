@@ -29,10 +29,10 @@ const ACCEPTED: [(&str, &str); 8] = [
     ("skopeo-1.18-key-sig-tag", "skopeo.pub"),
 ];
 
-/// Layouts whose signatures this version does not verify, and the code that says why.
+/// Layouts whose signatures no key made that is asked for, or that this version does not verify, and the code that says why.
 const REFUSED: [(&str, Code); 3] = [
-    ("cosign-3.1.1-keyless-rekor1-mock", Code::Unsupported),
-    ("cosign-3.1.1-keyless-rekor2-mock", Code::Unsupported),
+    ("cosign-3.1.1-keyless-rekor1-mock", Code::UntrustedKey),
+    ("cosign-3.1.1-keyless-rekor2-mock", Code::UntrustedKey),
     ("notation-1.3.2-jws-and-cose", Code::Unsupported),
 ];
 

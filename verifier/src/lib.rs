@@ -16,4 +16,4 @@ pub use content_store::{ContentLimits, ContentStore, DiskCounts};
 pub use evidence_store::Limits as EvidenceLimits;
 pub use pipeline::{Clock, EvidenceSource, Pipeline};
 pub use recording::{RecordingError, read_recording, write_recording};
-pub use trust_files::{LoadedTrust, TrustFilesError, load_trust};
+pub use trust_files::{LoadedTrust, TrustFilesError, load_trust, load_trust_with};

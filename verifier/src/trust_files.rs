@@ -1,4 +1,4 @@
-//! Trust from files: policy documents and the public keys that they name.
+//! Trust from files: policy documents, and the public keys and trust roots that they name.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hallmark_policy::image::Digest;
 use hallmark_policy::limits;
-use hallmark_policy::trust::{Document, PolicyErrors, SnapshotError, TrustPolicy, TrustSnapshot};
+use hallmark_policy::trust::{Document, KnownRoots, PolicyErrors, SnapshotError, TrustPolicy, TrustSnapshot};
 
 /// Most documents that are loaded together.
 const MAX_DOCUMENTS: usize = 1_000;
@@ -67,6 +67,14 @@ impl TrustFilesError {
 /// # Errors
 /// [`TrustFilesError`]; nothing is loaded then.
 pub fn load_trust(paths: &[PathBuf]) -> Result<LoadedTrust, TrustFilesError> {
+    load_trust_with(paths, &KnownRoots::embedded())
+}
+
+/// The same, with the trust roots that documents may name without carrying them.
+///
+/// # Errors
+/// As for [`load_trust`].
+pub fn load_trust_with(paths: &[PathBuf], known: &KnownRoots) -> Result<LoadedTrust, TrustFilesError> {
     let mut files = BTreeMap::new();
     let mut policies = Vec::new();
     let mut written = Vec::new();
@@ -79,14 +87,15 @@ pub fn load_trust(paths: &[PathBuf]) -> Result<LoadedTrust, TrustFilesError> {
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         let mut key_file = |name: &str| {
             let path = folder.join(name);
-            let bytes = read(&path, limits::MAX_PUBLIC_KEY_BYTES).map_err(|error| match error {
+            // Trusted roots are the largest; whatever else has its own bound where it is read.
+            let bytes = read(&path, limits::MAX_TRUSTED_ROOT_BYTES).map_err(|error| match error {
                 TrustFilesError::File { problem, .. } => problem,
                 other => other.to_string(),
             })?;
             files.insert(path, Digest::of(&bytes));
             Ok(bytes)
         };
-        policies.push(TrustPolicy::compile(&document, &mut key_file).map_err(TrustFilesError::Policy)?);
+        policies.push(TrustPolicy::compile_with(&document, known, &mut key_file).map_err(TrustFilesError::Policy)?);
         written.push(document);
     }
     Ok(LoadedTrust { snapshot: TrustSnapshot::new(policies)?, documents: written, files })

@@ -175,13 +175,8 @@ fn decode_layer(
     }
     let decoded = match layer.annotations.get(simple_signing::SIGNATURE_ANNOTATION) {
         // cosign writes an empty annotation beside an envelope, whose signature is inside.
-        _ if format == Some(Format::DsseEnvelope) => {
-            envelope::decode(content, layer.annotations.contains_key(simple_signing::CERTIFICATE_ANNOTATION))
-        }
-        Some(signature) => {
-            let has_certificate = layer.annotations.contains_key(simple_signing::CERTIFICATE_ANNOTATION);
-            simple_signing::decode(content, signature, has_certificate)
-        }
+        _ if format == Some(Format::DsseEnvelope) => envelope::decode(content, &layer.annotations),
+        Some(signature) => simple_signing::decode(content, signature, &layer.annotations),
         None if bundle::looks_like(content.bytes()) || format == Some(Format::SigstoreBundle) => {
             bundle::decode(content)
         }

@@ -10,7 +10,7 @@ use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse};
 use crate::image::Content;
 use crate::limits;
 use crate::reason::Code;
-use crate::sigstore::{Maker, Signed, UnverifiedBundle, UnverifiedEntry, UnverifiedProof};
+use crate::sigstore::{Material, Signed, UnverifiedBundle, UnverifiedEntry, UnverifiedProof};
 use crate::verify::{KeyId, PublicKey};
 
 /// The members that decide what a bundle is. `sigstore-types` takes the first of several; a bundle that could be
@@ -57,24 +57,24 @@ pub(super) fn looks_like(bytes: &[u8]) -> bool {
 /// A bundle as a signature.
 pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFault> {
     let bundle = read(content.bytes())?;
-    let (key_hint, has_certificate) = match &bundle.verification_material.content {
-        wire::VerificationMaterialContent::PublicKey(key) => (KeyId::from_hint(&key.hint), false),
-        _ => (None, true),
-    };
     let wire::SignatureContent::DsseEnvelope(envelope) = bundle.content else {
         return Err(DecodeFault::unsupported("a bundle with a message signature instead of a DSSE envelope"));
     };
+    let key_hint = match &bundle.verification_material.content {
+        wire::VerificationMaterialContent::PublicKey(key) => KeyId::from_hint(&key.hint),
+        _ => None,
+    };
     let payload = envelope.payload.into_bytes();
-    let timestamps = bundle.verification_material.timestamp_verification_data.rfc3161_timestamps;
+    let (material, timestamps) = material(bundle.verification_material, &bundle.media_type)?;
     Ok(UnverifiedSignature {
         format: Format::SigstoreBundle,
         content: content.digest(),
         key_hint,
-        has_certificate,
         message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
         signature: envelope.signature.sig.into_bytes(),
         payload: Payload::Dsse { payload_type: envelope.payload_type, payload },
-        timestamps: timestamps.into_iter().map(|timestamp| timestamp.signed_timestamp.into_bytes()).collect(),
+        material: Box::new(Ok(material)),
+        timestamps,
     })
 }
 
@@ -90,17 +90,7 @@ fn read(bytes: &[u8]) -> Result<wire::Bundle, DecodeFault> {
 /// A bundle with all that vouches for it.
 pub(crate) fn read_whole(bytes: &[u8]) -> Result<UnverifiedBundle, DecodeFault> {
     let bundle = read(bytes)?;
-    let material = bundle.verification_material;
-    let maker = match material.content {
-        wire::VerificationMaterialContent::PublicKey(_) => Maker::Key,
-        wire::VerificationMaterialContent::Certificate(leaf) => Maker::Certificate(leaf.raw_bytes.into_bytes()),
-        wire::VerificationMaterialContent::X509CertificateChain { certificates } => {
-            let leaf = certificates.into_iter().next();
-            let leaf = leaf.ok_or_else(|| DecodeFault::malformed("a chain without a certificate".to_owned()))?;
-            Maker::Certificate(leaf.raw_bytes.into_bytes())
-        }
-        _ => return Err(DecodeFault::unsupported("a bundle of this material")),
-    };
+    let (material, timestamps) = material(bundle.verification_material, &bundle.media_type)?;
     let signed = match bundle.content {
         wire::SignatureContent::DsseEnvelope(envelope) => Signed::Envelope {
             signature: envelope.signature.sig.into_bytes(),
@@ -115,14 +105,29 @@ pub(crate) fn read_whole(bytes: &[u8]) -> Result<UnverifiedBundle, DecodeFault> 
         },
         _ => return Err(DecodeFault::unsupported("a bundle of this content")),
     };
+    Ok(UnverifiedBundle { signed, material, timestamps })
+}
+
+/// What made a bundle's signature and who vouches for it: logs, and the responses of timestamp authorities.
+fn material(
+    material: wire::VerificationMaterial,
+    version: &wire::MediaType,
+) -> Result<(Material, Vec<Vec<u8>>), DecodeFault> {
+    let certificate = match material.content {
+        wire::VerificationMaterialContent::PublicKey(_) => None,
+        wire::VerificationMaterialContent::Certificate(leaf) => Some(leaf.raw_bytes.into_bytes()),
+        wire::VerificationMaterialContent::X509CertificateChain { certificates } => {
+            let leaf = certificates.into_iter().next();
+            let leaf = leaf.ok_or_else(|| DecodeFault::malformed("a chain without a certificate".to_owned()))?;
+            Some(leaf.raw_bytes.into_bytes())
+        }
+        _ => return Err(DecodeFault::unsupported("a bundle of this material")),
+    };
     let timestamps = material.timestamp_verification_data.rfc3161_timestamps;
-    Ok(UnverifiedBundle {
-        promise_is_enough: matches!(bundle.media_type, wire::MediaType::Bundle0_1),
-        maker,
-        signed,
-        entries: material.tlog_entries.into_iter().map(entry).collect(),
-        timestamps: timestamps.into_iter().map(|timestamp| timestamp.signed_timestamp.into_bytes()).collect(),
-    })
+    let timestamps = timestamps.into_iter().map(|timestamp| timestamp.signed_timestamp.into_bytes()).collect();
+    let entries = material.tlog_entries.into_iter().map(entry).collect();
+    let promise_is_enough = matches!(version, wire::MediaType::Bundle0_1);
+    Ok((Material { promise_is_enough, certificate, entries }, timestamps))
 }
 
 fn entry(entry: wire::TransparencyLogEntry) -> UnverifiedEntry {

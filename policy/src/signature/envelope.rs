@@ -1,11 +1,13 @@
 //! DSSE envelopes by themselves (DSSE v1.0.2, "Data Structure"), as cosign 2 keeps attestations: layers of the manifest
 //! under the tag `sha256-<hex>.att`.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse};
+use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse, legacy};
 use crate::image::Content;
 
 #[derive(Serialize, Deserialize)]
@@ -36,7 +38,10 @@ pub(super) fn encode(payload_type: &str, payload: &[u8], signature: &[u8]) -> Ve
 
 /// An envelope as a signature. The key that it names is not believed, not even as a hint: everybody writes another
 /// kind of name there.
-pub(super) fn decode(content: &Content, has_certificate: bool) -> Result<UnverifiedSignature, DecodeFault> {
+pub(super) fn decode(
+    content: &Content,
+    annotations: &BTreeMap<String, String>,
+) -> Result<UnverifiedSignature, DecodeFault> {
     let malformed = |problem: String| DecodeFault::malformed(format!("not a DSSE envelope: {problem}"));
     let envelope: Envelope = serde_json::from_slice(content.bytes()).map_err(|error| malformed(error.to_string()))?;
     let [signature] = envelope.signatures.as_slice() else {
@@ -48,11 +53,11 @@ pub(super) fn decode(content: &Content, has_certificate: bool) -> Result<Unverif
         format: Format::DsseEnvelope,
         content: content.digest(),
         key_hint: None,
-        has_certificate,
         message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
         signature: decode(&signature.sig)?,
         payload: Payload::Dsse { payload_type: envelope.payload_type, payload },
-        timestamps: Vec::new(),
+        material: Box::new(legacy::material(annotations)),
+        timestamps: legacy::timestamps(annotations),
     })
 }
 
@@ -63,7 +68,7 @@ mod tests {
     #[test]
     fn what_is_encoded_reads_back() {
         let bytes = encode("text/x", b"payload", b"signature");
-        let decoded = decode(&Content::named_by_itself(bytes), false).unwrap();
+        let decoded = decode(&Content::named_by_itself(bytes), &BTreeMap::new()).unwrap();
         assert_eq!(decoded.signature(), b"signature");
         assert_eq!(decoded.message(), b"DSSEv1 6 text/x 7 payload");
     }
@@ -80,7 +85,7 @@ mod tests {
             format!("{good}x"),
         ] {
             assert_ne!(bad, good);
-            assert!(decode(&Content::named_by_itself(bad.clone().into_bytes()), false).is_err(), "{bad}");
+            assert!(decode(&Content::named_by_itself(bad.clone().into_bytes()), &BTreeMap::new()).is_err(), "{bad}");
         }
     }
 }

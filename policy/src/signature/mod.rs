@@ -8,6 +8,7 @@ mod bundle;
 mod dsse;
 mod envelope;
 mod json;
+mod legacy;
 mod simple_signing;
 mod statement;
 
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::image::{Digest, ImageReference, PinnedImage};
 use crate::limits;
-use crate::sigstore::{BundleContent, BundleMaker, LogAnswer, write_bundle};
+use crate::sigstore::{BundleContent, BundleMaker, Identity, LogAnswer, Material, write_bundle};
 use crate::verify::{KeyId, PublicKey};
 
 pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, may_be_signature};
@@ -69,10 +70,11 @@ pub struct UnverifiedSignature {
     format: Format,
     content: Digest,
     key_hint: Option<KeyId>,
-    has_certificate: bool,
     message: Vec<u8>,
     signature: Vec<u8>,
     payload: Payload,
+    /// Who made it and who logged it, as claimed. What is wrong with that is no matter to a key.
+    material: Box<Result<Material, DecodeFault>>,
     timestamps: Vec<Vec<u8>>,
 }
 
@@ -112,7 +114,14 @@ impl UnverifiedSignature {
     /// Whether it comes with a certificate, that is, was probably made without a long-lived key.
     #[must_use]
     pub fn has_certificate(&self) -> bool {
-        self.has_certificate
+        self.material.as_ref().as_ref().map_or(true, |material| material.certificate.is_some())
+    }
+
+    /// Whom its certificate says that it is about. Anybody can make such a certificate: use it to find out whom to ask for,
+    /// never to trust.
+    #[must_use]
+    pub fn identity_hint(&self) -> Option<Identity> {
+        crate::sigstore::hint(self.material().ok()?.certificate.as_ref()?)
     }
 
     /// Bytes that it holds in memory.
@@ -122,7 +131,21 @@ impl UnverifiedSignature {
             Payload::SimpleSigning => 0,
         };
         let timestamps: usize = self.timestamps.iter().map(Vec::len).sum();
-        self.message.len() + self.signature.len() + payload + timestamps
+        let material = self.material.as_ref().as_ref().map_or(0, Material::bytes);
+        self.message.len() + self.signature.len() + payload + timestamps + material
+    }
+
+    /// Who made it and who logged it, unverified.
+    pub(crate) fn material(&self) -> Result<&Material, &DecodeFault> {
+        self.material.as_ref().as_ref()
+    }
+
+    /// Type and payload, where an envelope was signed.
+    pub(crate) fn envelope(&self) -> Option<(&str, &[u8])> {
+        match &self.payload {
+            Payload::Dsse { payload_type, payload } => Some((payload_type, payload)),
+            Payload::SimpleSigning => None,
+        }
     }
 
     pub(crate) fn message(&self) -> &[u8] {
@@ -427,9 +450,11 @@ impl EncodedSignature {
     pub(crate) fn decode(&self) -> Result<UnverifiedSignature, DecodeFault> {
         let content = crate::image::Content::named_by_itself(self.blob.clone());
         match &self.detached {
-            None if self.format == Format::DsseEnvelope => envelope::decode(&content, false),
+            None if self.format == Format::DsseEnvelope => envelope::decode(&content, &BTreeMap::new()),
             None => bundle::decode(&content),
-            Some(signature) => simple_signing::decode(&content, &simple_signing::encode_signature(signature), false),
+            Some(signature) => {
+                simple_signing::decode(&content, &simple_signing::encode_signature(signature), &BTreeMap::new())
+            }
         }
     }
 }

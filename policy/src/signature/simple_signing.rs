@@ -9,14 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClaimFault, ClaimedImage, Claims, DecodeFault, EXPIRES_FIELD, Format, Payload, Statement, UnverifiedSignature,
-    expiry, json, statement,
+    expiry, json, legacy, statement,
 };
 use crate::image::{Content, Digest};
 
 /// Annotation of the layer that holds the base64 signature.
 pub(super) const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
-/// Annotation of the layer that holds the certificate of a signature without a long-lived key.
-pub(super) const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
 /// `critical.type` of the payload.
 const PAYLOAD_TYPE: &str = "cosign container image signature";
 
@@ -85,18 +83,18 @@ pub(super) fn encode_signature(signature: &[u8]) -> String {
 pub(super) fn decode(
     content: &Content,
     signature: &str,
-    has_certificate: bool,
+    annotations: &BTreeMap<String, String>,
 ) -> Result<UnverifiedSignature, DecodeFault> {
     let malformed = || DecodeFault::malformed(format!("the annotation `{SIGNATURE_ANNOTATION}` is not base64"));
     Ok(UnverifiedSignature {
         format: Format::SimpleSigning,
         content: content.digest(),
         key_hint: None,
-        has_certificate,
         message: content.bytes().to_vec(),
         signature: STANDARD.decode(signature).map_err(|_| malformed())?,
         payload: Payload::SimpleSigning,
-        timestamps: Vec::new(),
+        material: Box::new(legacy::material(annotations)),
+        timestamps: legacy::timestamps(annotations),
     })
 }
 

@@ -6,12 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::bundle::Signed;
 use crate::image::Digest;
 
 /// What an entry must be about.
 pub(super) struct Subject<'a> {
-    pub(super) signed: &'a Signed,
+    pub(super) signature: &'a [u8],
+    /// Type and payload, where an envelope was signed.
+    pub(super) envelope: Option<(&'a str, &'a [u8])>,
     /// The exact bytes under the signature, where they are at hand.
     pub(super) message: Option<&'a [u8]>,
     /// The artifact's digest, where only that is at hand.
@@ -64,7 +65,7 @@ fn decode(text: &str) -> Result<Vec<u8>, Mismatch> {
 }
 
 fn same_signature(found: &[u8], subject: &Subject<'_>) -> Result<(), Mismatch> {
-    if found == subject.signed.signature() { Ok(()) } else { Err("it is about another signature".to_owned()) }
+    if found == subject.signature { Ok(()) } else { Err("it is about another signature".to_owned()) }
 }
 
 /// A maker in PEM (Rekor v1): of the certificate or of the key. npm's has all of its base64 in one line, so only the
@@ -110,7 +111,7 @@ fn match_digest(algorithm: &str, message: &[u8]) -> Result<Vec<u8>, Mismatch> {
 
 /// That a SHA-256 in hex is of the envelope's payload.
 fn same_payload(hash: &HexHash, subject: &Subject<'_>) -> Result<(), Mismatch> {
-    let Signed::Envelope { payload, .. } = subject.signed else {
+    let Some((_, payload)) = subject.envelope else {
         return Err("it is about an envelope, and the bundle holds none".to_owned());
     };
     let found = hex::decode(&hash.value).unwrap_or_default();
@@ -313,10 +314,10 @@ impl InTotoContent {
         let inner = std::str::from_utf8(&inner).map_err(|_| "its signature is not text".to_owned())?;
         same_signature(&decode(inner)?, subject)?;
         same_pem(&decode(&signature.public_key)?, subject)?;
-        let Signed::Envelope { payload_type, .. } = subject.signed else {
+        let Some((payload_type, _)) = subject.envelope else {
             return Err("it is about an envelope, and the bundle holds none".to_owned());
         };
-        if *payload_type != self.envelope.payload_type {
+        if payload_type != self.envelope.payload_type {
             return Err("it is about a payload of another type".to_owned());
         }
         same_payload(&self.payload_hash, subject)

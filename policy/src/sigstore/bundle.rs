@@ -10,22 +10,35 @@ use crate::signature::{DecodeFault, read_whole_bundle};
 /// and has no accessor for any claim.
 #[derive(Debug, Clone)]
 pub struct UnverifiedBundle {
-    /// Version 0.1 came before inclusion proofs: the log's promise was all there was (Sigstore bundle format,
-    /// `inclusion_promise`).
-    pub(crate) promise_is_enough: bool,
-    pub(crate) maker: Maker,
     pub(crate) signed: Signed,
-    pub(crate) entries: Vec<UnverifiedEntry>,
+    pub(crate) material: Material,
     pub(crate) timestamps: Vec<Vec<u8>>,
 }
 
-/// What made the signature, as claimed.
-#[derive(Debug, Clone)]
-pub(crate) enum Maker {
-    /// A key that the verifier must know.
-    Key,
-    /// The key of this certificate. Others that come with it are not looked at: only pinned ones issue.
-    Certificate(Vec<u8>),
+/// What made a signature and who logged it, as claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Material {
+    /// A promise counts without a proof: there was nothing else in bundles of version 0.1 (Sigstore bundle format,
+    /// `inclusion_promise`) and in annotations of layers.
+    pub(crate) promise_is_enough: bool,
+    /// The certificate whose key signed; none when it was a key that the verifier must know. Others that come with it
+    /// are not looked at: only pinned ones issue.
+    pub(crate) certificate: Option<Vec<u8>>,
+    /// Entries of transparency logs.
+    pub(crate) entries: Vec<UnverifiedEntry>,
+}
+
+impl Material {
+    /// A key, and no log.
+    #[cfg(test)]
+    pub(crate) const KEY: Self = Self { promise_is_enough: false, certificate: None, entries: Vec::new() };
+
+    /// Bytes that it holds in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let proof = |proof: &UnverifiedProof| proof.checkpoint.len() + proof.path.len() * 32;
+        let entry = |entry: &UnverifiedEntry| entry.body.len() + entry.proof.as_ref().map_or(0, proof);
+        self.certificate.as_ref().map_or(0, Vec::len) + self.entries.iter().map(entry).sum::<usize>()
+    }
 }
 
 /// What was signed, as claimed.
@@ -50,7 +63,7 @@ pub(crate) enum Signed {
 }
 
 /// An entry of a transparency log, as claimed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnverifiedEntry {
     pub(crate) index: u64,
     pub(crate) log: Vec<u8>,
@@ -63,7 +76,7 @@ pub(crate) struct UnverifiedEntry {
 }
 
 /// An inclusion proof, as claimed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnverifiedProof {
     pub(crate) index: u64,
     pub(crate) size: u64,
@@ -87,10 +100,7 @@ impl UnverifiedBundle {
 
     /// The certificate that it carries, in DER, unverified.
     pub(crate) fn certificate(&self) -> Option<&[u8]> {
-        match &self.maker {
-            Maker::Certificate(der) => Some(der),
-            Maker::Key => None,
-        }
+        self.material.certificate.as_deref()
     }
 }
 
@@ -98,6 +108,14 @@ impl Signed {
     pub(super) fn signature(&self) -> &[u8] {
         match self {
             Self::Envelope { signature, .. } | Self::Message { signature, .. } => signature,
+        }
+    }
+
+    /// Type and payload of an envelope.
+    pub(super) fn envelope(&self) -> Option<(&str, &[u8])> {
+        match self {
+            Self::Envelope { payload_type, payload, .. } => Some((payload_type, payload)),
+            Self::Message { .. } => None,
         }
     }
 }

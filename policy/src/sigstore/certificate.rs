@@ -5,7 +5,8 @@ use der::asn1::ObjectIdentifier;
 use jiff::Timestamp;
 use x509_cert::ext::pkix::KeyUsage;
 
-use super::trusted_root::TrustedRoot;
+use super::sct;
+use super::trusted_root::{CertificateAuthority, TrustedRoot, Window};
 use crate::limits;
 use crate::verify::PublicKey;
 use crate::x509::{CheckedCertificate, extension};
@@ -32,6 +33,11 @@ impl Issuers {
             issuers.push(issuer);
         }
         Ok(Self(issuers))
+    }
+
+    /// Name and validity of each.
+    pub(super) fn described(&self) -> Vec<(String, Timestamp, Timestamp)> {
+        self.0.iter().map(CheckedCertificate::described).collect()
     }
 
     /// SubjectPublicKeyInfo of the one that issues.
@@ -64,30 +70,43 @@ impl Leaf {
         Ok(Self { certificate, key })
     }
 
-    /// The authority of `root` that issued it, believed and valid at each of `times`, as is every certificate between.
+    /// Every authority of `root` whose key issued it, and when that counts.
     ///
     /// Authorities may have one name and two keys: the one whose key signed it is the issuer.
-    pub(super) fn issuer<'a>(&self, root: &'a TrustedRoot, times: &[Timestamp]) -> Result<&'a Issuers, String> {
-        let mut problem = "no certificate authority that is trusted issued it".to_owned();
-        for authority in &root.authorities {
-            let Some(issuer) = authority.issuers.0.first() else { continue };
-            if self.certificate.is_issued_by(issuer).is_err() {
-                continue;
+    pub(super) fn issuances(&self, root: &TrustedRoot) -> Vec<Issuance> {
+        let issued = |authority: &&CertificateAuthority| {
+            authority.issuers.0.first().is_some_and(|issuer| self.certificate.is_issued_by(issuer).is_ok())
+        };
+        let issuance = |authority: &CertificateAuthority| {
+            let chain = std::iter::once(&self.certificate).chain(&authority.issuers.0);
+            Issuance {
+                window: authority.window,
+                validity: chain.map(|certificate| (certificate.not_before, certificate.not_after)).collect(),
+                certificate_logs: sct::vouchers(self, &authority.issuers, root),
             }
-            let outside = times.iter().find(|time| {
-                let chain = std::iter::once(&self.certificate).chain(&authority.issuers.0);
-                let invalid = |certificate: &CheckedCertificate| {
-                    **time < certificate.not_before || **time > certificate.not_after
-                };
-                !authority.window.covers(**time) || chain.into_iter().any(invalid)
-            });
-            match outside {
-                None => return Ok(&authority.issuers),
-                Some(time) => {
-                    problem = format!("it or one above it was not valid at {time}, when it was used");
-                }
-            }
-        }
-        Err(problem)
+        };
+        root.authorities.iter().filter(issued).map(issuance).collect()
+    }
+}
+
+/// That an authority issued a certificate, and when that counts.
+#[derive(Debug, Clone)]
+pub(super) struct Issuance {
+    /// When the authority is believed.
+    window: Window,
+    /// When the certificate and each one above it is valid.
+    validity: Vec<(Timestamp, Timestamp)>,
+    /// The distinct certificate logs that promised to publish it.
+    pub(super) certificate_logs: Result<Vec<String>, String>,
+}
+
+impl Issuance {
+    /// The first of `times` at which the authority is not believed, or a certificate of the chain not valid.
+    pub(super) fn outside(&self, times: &[Timestamp]) -> Option<Timestamp> {
+        let invalid = |time: &&Timestamp| {
+            let outside = |(not_before, not_after): &(Timestamp, Timestamp)| *time < not_before || *time > not_after;
+            !self.window.covers(**time) || self.validity.iter().any(outside)
+        };
+        times.iter().find(invalid).copied()
     }
 }

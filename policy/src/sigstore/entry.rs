@@ -15,18 +15,11 @@ pub(super) struct LoggedEntry<'a> {
     pub(super) log: &'a Log,
     /// When the log says that it took it in: only where its promise covers the time.
     pub(super) time: Option<Timestamp>,
+    /// Whether a proof leads to a tree that the log signed; else it has only promised.
+    pub(super) is_proven: bool,
 }
 
-/// What is asked of entries.
-#[derive(Clone, Copy)]
-pub(super) struct Strictness {
-    /// A promise counts without a proof: bundles of version 0.1.
-    pub(super) promise_is_enough: bool,
-    /// No time may be later than this.
-    pub(super) latest: Timestamp,
-}
-
-/// Verifies an entry; nothing when its log is not trusted here.
+/// Verifies an entry; nothing when its log is not trusted here. Whether its time has come is for others to say.
 ///
 /// # Errors
 /// What is wrong with an entry of a trusted log, as a clause.
@@ -34,7 +27,7 @@ pub(super) fn verify<'a>(
     entry: &UnverifiedEntry,
     subject: &Subject<'_>,
     root: &'a TrustedRoot,
-    strictness: Strictness,
+    promise_is_enough: bool,
 ) -> Result<Option<LoggedEntry<'a>>, String> {
     let Some(log) = root.logs.iter().find(|log| log.id() == entry.log) else { return Ok(None) };
     if entry.body.len() > limits::MAX_LOG_BODY_BYTES {
@@ -46,20 +39,15 @@ pub(super) fn verify<'a>(
     }
     match &entry.proof {
         Some(proof) => check_proof(entry, proof, log)?,
-        None if strictness.promise_is_enough && entry.promise.is_some() => {}
+        None if promise_is_enough && entry.promise.is_some() => {}
         None => return Err("it has no inclusion proof".to_owned()),
     }
     // A time that nobody signed is nobody's.
     let time = entry.time.filter(|_| entry.promise.is_some());
-    if let Some(time) = time {
-        if time > strictness.latest {
-            return Err(format!("its time {time} has not come yet"));
-        }
-        if !log.window.covers(time) {
-            return Err(format!("the log `{}` is not believed at {time}", log.name()));
-        }
+    if let Some(time) = time.filter(|time| !log.window.covers(*time)) {
+        return Err(format!("the log `{}` is not believed at {time}", log.name()));
     }
-    Ok(Some(LoggedEntry { log, time }))
+    Ok(Some(LoggedEntry { log, time, is_proven: entry.proof.is_some() }))
 }
 
 /// The signed entry timestamp (Rekor, "Signed Entry Timestamp"): over the canonical JSON (RFC 8785) of body, time, log

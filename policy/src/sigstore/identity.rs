@@ -9,7 +9,8 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::x509::{ALTERNATIVE_NAMES, extension};
+use crate::limits;
+use crate::x509::{ALTERNATIVE_NAMES, CheckedCertificate, extension};
 
 /// The arc of Fulcio's extensions (Fulcio, "oid-info").
 const ISSUER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8");
@@ -39,6 +40,19 @@ const CLAIMS: [(&str, &str, bool); 20] = [
     ("1.3.6.1.4.1.57264.1.22", "sourceRepositoryVisibilityAtSigning", true),
     ("1.3.6.1.4.1.57264.1.23", "deploymentEnvironment", true),
 ];
+
+/// The names of all claims, as trust policies write them.
+pub fn claim_names() -> impl Iterator<Item = &'static str> {
+    CLAIMS.iter().map(|(_, name, _)| *name)
+}
+
+/// Whom a certificate says that it is about, where that can be read: nobody has borne it out.
+pub(crate) fn hint(certificate: &[u8]) -> Option<Identity> {
+    if certificate.len() > limits::MAX_CERTIFICATE_BYTES {
+        return None;
+    }
+    Identity::read(&CheckedCertificate::read(certificate).ok()?.content).ok()
+}
 
 /// The kind of a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

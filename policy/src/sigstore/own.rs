@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::bundle::{Maker, UnverifiedBundle};
+use super::bundle::UnverifiedBundle;
 use super::certificate::Leaf;
 use super::identity::{Identity, IdentityExpectation};
 use super::trusted_root::TrustedRoot;
@@ -78,7 +78,7 @@ pub fn verify_own_bundle(
         return verify_bundle(bundle, artifact, Who::Key(key), root, demands, now);
     }
     let untrusted = |message: String| Refusal { code: Code::CertificateUntrusted, message };
-    let Maker::Certificate(der) = &bundle.maker else {
+    let Some(der) = &bundle.material.certificate else {
         return Err(untrusted("it has no certificate".to_owned()));
     };
     let certificate = IssuedCertificate::read(der).map_err(untrusted)?;

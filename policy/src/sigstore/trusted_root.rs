@@ -22,6 +22,60 @@ pub struct TrustedRoot {
     pub(super) timestamp_authorities: Vec<TimestampService>,
 }
 
+/// Somebody whom a trusted root believes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// What they do.
+    pub kind: MemberKind,
+    /// Their address, or the name of the certificate.
+    pub name: String,
+    /// From when on they are believed.
+    pub from: Timestamp,
+    /// Until when, that moment included; none is open.
+    pub until: Option<Timestamp>,
+    /// Their certificates: name, first and last moment of validity.
+    pub certificates: Vec<(String, Timestamp, Timestamp)>,
+}
+
+impl Member {
+    fn new(kind: MemberKind, name: String, window: Window, certificates: Vec<(String, Timestamp, Timestamp)>) -> Self {
+        Self { kind, name, from: window.start, until: window.end, certificates }
+    }
+
+    /// Whether they are believed at a time, and all their certificates are valid then.
+    #[must_use]
+    pub fn is_current(&self, at: Timestamp) -> bool {
+        let valid = |(_, from, until): &(String, Timestamp, Timestamp)| *from <= at && at <= *until;
+        Window { start: self.from, end: self.until }.covers(at) && self.certificates.iter().all(valid)
+    }
+}
+
+/// What somebody does whom a trusted root believes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberKind {
+    /// Issues certificates.
+    CertificateAuthority,
+    /// Publishes certificates.
+    CertificateLog,
+    /// Publishes signatures.
+    Log,
+    /// Says when it saw a signature.
+    TimestampAuthority,
+}
+
+impl MemberKind {
+    /// The words of reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CertificateAuthority => "certificate-authority",
+            Self::CertificateLog => "certificate-log",
+            Self::Log => "log",
+            Self::TimestampAuthority => "timestamp-authority",
+        }
+    }
+}
+
 /// Why a document is not a trusted root that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
@@ -134,6 +188,40 @@ impl TrustedRoot {
     #[must_use]
     pub fn publishes_certificates(&self) -> bool {
         !self.certificate_logs.is_empty()
+    }
+
+    /// How many distinct logs, timestamp authorities and certificate logs it has: more can never vouch.
+    #[must_use]
+    pub fn vouchers(&self) -> [usize; 3] {
+        let logs = |logs: &[Log]| distinct(logs.iter().map(Log::name));
+        let services = self.timestamp_authorities.iter().map(|service| service.name.as_str());
+        [logs(&self.logs), distinct(services), logs(&self.certificate_logs)]
+    }
+
+    /// Everybody whom it believes, in the order of the document, kind by kind: to show, never to trust.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let log = |kind: MemberKind| move |log: &Log| Member::new(kind, log.name.clone(), log.window, Vec::new());
+        let authority = |authority: &CertificateAuthority| {
+            let certificates = authority.issuers.described();
+            let name = certificates.first().map(|(name, ..)| name.clone()).unwrap_or_default();
+            Member::new(MemberKind::CertificateAuthority, name, authority.window, certificates)
+        };
+        let service = |service: &TimestampService| {
+            let (name, certificates) = (service.name.clone(), service.chain.described());
+            Member::new(MemberKind::TimestampAuthority, name, service.window, certificates)
+        };
+        let mut members: Vec<Member> = self.authorities.iter().map(authority).collect();
+        members.extend(self.certificate_logs.iter().map(log(MemberKind::CertificateLog)));
+        members.extend(self.logs.iter().map(log(MemberKind::Log)));
+        members.extend(self.timestamp_authorities.iter().map(service));
+        members
+    }
+
+    /// How many certificate authorities it has, and how many timestamp authorities, each with its chain: what a
+    /// signature costs to check.
+    pub(crate) fn chains(&self) -> [usize; 2] {
+        [self.authorities.len(), self.timestamp_authorities.len()]
     }
 
     fn read(bytes: &[u8]) -> Result<Self, String> {
@@ -289,6 +377,10 @@ impl WireLog {
         let name = if self.base_url.is_empty() { hex::encode(&id) } else { self.base_url.clone() };
         Ok(Log { name, id, checkpoint_hint: hint, key, window: self.public_key.valid_for.window()? })
     }
+}
+
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.collect::<std::collections::BTreeSet<_>>().len()
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, String> {

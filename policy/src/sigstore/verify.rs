@@ -1,22 +1,22 @@
 //! One bundle, checked in full.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use jiff::{SignedDuration, Timestamp};
 
 use super::body::{MakerBytes, Subject};
-use super::bundle::{Maker, Signed, UnverifiedBundle};
+use super::bundle::{Signed, UnverifiedBundle};
 use super::certificate::Leaf;
-use super::entry::{self, Strictness};
+use super::holder::{Holder, untrusted};
 use super::identity::{Identity, IdentityExpectation};
-use super::sct;
-use super::trusted_root::{Log, TrustedRoot};
+use super::testimony::Testimony;
+use super::trusted_root::TrustedRoot;
 use crate::image::Digest;
 use crate::limits;
 use crate::reason::Code;
 use crate::signature::{ClaimFault, pre_authentication_encoding, subject_digests};
-use crate::verify::{KeyId, PublicKey, verify_timestamp};
+use crate::verify::{KeyId, PublicKey};
 
 /// How many must vouch. What is missing is never made up for by something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,25 @@ pub struct Demands {
     pub timestamps: usize,
     /// Distinct certificate logs that promised to publish the certificate. Keys have none.
     pub certificate_logs: usize,
+    /// What a log must give.
+    pub log_proof: LogProof,
     /// How far a time may lie ahead of `now`, for clocks that differ.
     pub skew: SignedDuration,
 }
 
+/// What a log must give for its entry to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogProof {
+    /// A proof that the entry is in a tree that the log signed.
+    Inclusion,
+    /// Its promise to take the entry in is enough, where the format has no more: bundles of version 0.1 and annotations.
+    Promise,
+}
+
 impl Demands {
     /// What the public-good instance gives with every signature: one log, one certificate log.
-    pub const PUBLIC_GOOD: Self = Self { logs: 1, timestamps: 0, certificate_logs: 1, skew: SignedDuration::ZERO };
+    pub const PUBLIC_GOOD: Self =
+        Self { logs: 1, timestamps: 0, certificate_logs: 1, log_proof: LogProof::Promise, skew: SignedDuration::ZERO };
 }
 
 /// Who must have signed.
@@ -117,7 +129,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-fn refuse<T>(code: Code, message: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(code: Code, message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { code, message: message.into() })
 }
 
@@ -133,17 +145,13 @@ pub fn verify_bundle(
     demands: &Demands,
     now: Timestamp,
 ) -> Result<VerifiedBundle, Refusal> {
-    let untrusted = |problem: String| Refusal {
-        code: Code::CertificateUntrusted,
-        message: format!("the signing certificate is not trusted: {problem}"),
-    };
-    let leaf = match (&bundle.maker, who) {
-        (Maker::Certificate(der), Who::Identity(_)) => Some(Leaf::read(der).map_err(untrusted)?),
-        (Maker::Key, Who::Key(_)) => None,
-        (Maker::Key, Who::Identity(_)) => {
+    let leaf = match (&bundle.material.certificate, who) {
+        (Some(der), Who::Identity(_)) => Some(Leaf::read(der).map_err(|problem| untrusted(&problem))?),
+        (None, Who::Key(_)) => None,
+        (None, Who::Identity(_)) => {
             return refuse(Code::CertificateUntrusted, "it was made by a key, and has no certificate");
         }
-        (Maker::Certificate(_), Who::Key(_)) => {
+        (Some(_), Who::Key(_)) => {
             return refuse(
                 Code::UntrustedKey,
                 "it was made by the key of a certificate, not by the key that is asked for",
@@ -155,11 +163,29 @@ pub fn verify_bundle(
         (None, Who::Key(key)) => key,
         (None, Who::Identity(_)) => return refuse(Code::CertificateUntrusted, "it has no certificate"),
     };
-    let maker = match (&bundle.maker, who) {
-        (Maker::Certificate(der), _) => MakerBytes::Certificate(der),
-        (Maker::Key, _) => MakerBytes::Spki(key.spki()),
-    };
     check_signature(bundle, artifact, key)?;
+    let testimony = hear(bundle, artifact, key, root)?;
+    let vouchers = testimony.weigh(demands, now)?;
+    let (signer, certificate_logs) = match (&leaf, who) {
+        (Some(leaf), Who::Identity(expected)) => {
+            let holder = Holder::of(leaf, root);
+            let (identity, logs) = holder.certify(&vouchers, demands)?;
+            expected.check(identity).map_err(|message| Refusal { code: Code::IdentityMismatch, message })?;
+            (Signer::Identity(identity.clone()), logs.to_vec())
+        }
+        _ => (Signer::Key(key.id()), Vec::new()),
+    };
+    check_about(bundle, artifact)?;
+    Ok(VerifiedBundle { signer, seen: vouchers.seen, logs: vouchers.logs, certificate_logs })
+}
+
+/// What logs and timestamp authorities say about a bundle whose signature `key` has verified.
+fn hear(
+    bundle: &UnverifiedBundle,
+    artifact: Artifact<'_>,
+    key: &PublicKey,
+    root: &TrustedRoot,
+) -> Result<Testimony, Refusal> {
     let envelope;
     let (message, message_digest) = match (&bundle.signed, artifact) {
         (Signed::Envelope { payload_type, payload, .. }, _) => {
@@ -169,145 +195,13 @@ pub fn verify_bundle(
         (Signed::Message { .. }, Artifact::Bytes(bytes)) => (Some(bytes), None),
         (Signed::Message { .. }, Artifact::Digest(digest)) => (None, Some(digest)),
     };
-    let subject = Subject { signed: &bundle.signed, message, message_digest, maker };
-    let mut vouchers = logged(bundle, &subject, root, demands, now)?;
-    let (services, problem) = timestamped(bundle, root, demands, now);
-    // Whoever speaks twice is still one.
-    let distinct = services.iter().map(|seen| &seen.by).collect::<BTreeSet<_>>().len();
-    if distinct < demands.timestamps {
-        let seen = format!("{distinct} of {} distinct timestamp authorities vouch for it", demands.timestamps);
-        return match problem {
-            Some(problem) => refuse(Code::TimestampUntrusted, format!("{seen}: {problem}")),
-            None => refuse(Code::TimestampMissing, seen),
-        };
-    }
-    vouchers.seen.extend(services);
-    check_windows(&vouchers)?;
-    let (signer, certificate_logs) = match (&leaf, who) {
-        (Some(leaf), Who::Identity(expected)) => {
-            let (identity, logs) = certified(leaf, expected, root, demands, &vouchers.seen, problem)?;
-            (Signer::Identity(identity), logs)
-        }
-        _ => (Signer::Key(key.id()), Vec::new()),
+    let maker = match &bundle.material.certificate {
+        Some(der) => MakerBytes::Certificate(der),
+        None => MakerBytes::Spki(key.spki()),
     };
-    check_about(bundle, artifact)?;
-    Ok(VerifiedBundle { signer, seen: vouchers.seen, logs: vouchers.logs, certificate_logs })
-}
-
-struct Vouchers<'a> {
-    seen: Vec<Seen>,
-    logs: Vec<String>,
-    /// Logs whose entries say no time of their own.
-    timeless: Vec<&'a Log>,
-}
-
-/// A log that says no time (Rekor v2) must be believed when the signature was first seen by somebody else: what a
-/// retired key of a log signs later counts for nothing.
-fn check_windows(vouchers: &Vouchers<'_>) -> Result<(), Refusal> {
-    let Some(first) = vouchers.seen.iter().map(|seen| seen.time).min() else { return Ok(()) };
-    match vouchers.timeless.iter().find(|log| !log.window.covers(first)) {
-        Some(log) => refuse(Code::LogEntryInvalid, format!("the log `{}` is not believed at {first}", log.name())),
-        None => Ok(()),
-    }
-}
-
-/// The entries of trusted logs. One that does not verify is somebody's forgery: it refuses the bundle.
-fn logged<'a>(
-    bundle: &UnverifiedBundle,
-    subject: &Subject<'_>,
-    root: &'a TrustedRoot,
-    demands: &Demands,
-    now: Timestamp,
-) -> Result<Vouchers<'a>, Refusal> {
-    let latest = now.saturating_add(demands.skew).unwrap_or(now);
-    let strictness = Strictness { promise_is_enough: bundle.promise_is_enough, latest };
-    let mut vouchers = Vouchers { seen: Vec::new(), logs: Vec::new(), timeless: Vec::new() };
-    for (place, entry) in bundle.entries.iter().enumerate() {
-        let verified = entry::verify(entry, subject, root, strictness);
-        let verified = verified.map_err(|problem| Refusal {
-            code: Code::LogEntryInvalid,
-            message: format!("log entry {} does not vouch for this signature: {problem}", place + 1),
-        })?;
-        let Some(verified) = verified else { continue };
-        let name = verified.log.name().to_owned();
-        match verified.time {
-            Some(time) => vouchers.seen.push(Seen { time, by: name.clone() }),
-            None => vouchers.timeless.push(verified.log),
-        }
-        if !vouchers.logs.contains(&name) {
-            vouchers.logs.push(name);
-        }
-    }
-    if vouchers.logs.len() < demands.logs {
-        let (found, carried) = (vouchers.logs.len(), bundle.entries.len());
-        let seen = format!("{found} of {} distinct trusted logs hold an entry of it", demands.logs);
-        return refuse(Code::LogEntryMissing, format!("{seen}, and it carries {carried}"));
-    }
-    Ok(vouchers)
-}
-
-/// What trusted timestamp authorities say, each as often as it says it: every time is held against the certificate. A
-/// timestamp of somebody who is not trusted here says nothing, and harms nothing.
-fn timestamped(
-    bundle: &UnverifiedBundle,
-    root: &TrustedRoot,
-    demands: &Demands,
-    now: Timestamp,
-) -> (Vec<Seen>, Option<String>) {
-    let latest = now.saturating_add(demands.skew).unwrap_or(now);
-    let mut seen: Vec<Seen> = Vec::new();
-    let mut problem = None;
-    let mut checks_left = limits::MAX_TIMESTAMP_CHECKS;
-    for response in &bundle.timestamps {
-        for service in &root.timestamp_authorities {
-            let Some(left) = checks_left.checked_sub(1) else {
-                let most = limits::MAX_TIMESTAMP_CHECKS;
-                return (seen, Some(format!("no more than {most} pairs of timestamp and authority are looked at")));
-            };
-            checks_left = left;
-            match verify_timestamp(response, bundle.signed.signature(), &service.chain) {
-                Ok(time) if !service.window.covers(time) => {
-                    problem = Some(format!("`{}` is not believed at {time}", service.name));
-                }
-                Ok(time) if time > latest => problem = Some(format!("its time {time} has not come yet")),
-                Ok(time) => seen.push(Seen { time, by: service.name.clone() }),
-                Err(why) => {
-                    problem.get_or_insert(why);
-                }
-            }
-        }
-    }
-    (seen, problem)
-}
-
-/// The certificate: issued by a trusted authority, valid whenever it was seen, published, and about whom it must be.
-fn certified(
-    leaf: &Leaf,
-    expected: &IdentityExpectation,
-    root: &TrustedRoot,
-    demands: &Demands,
-    seen: &[Seen],
-    problem: Option<String>,
-) -> Result<(Identity, Vec<String>), Refusal> {
-    let untrusted = |problem: String| Refusal {
-        code: Code::CertificateUntrusted,
-        message: format!("the signing certificate is not trusted: {problem}"),
-    };
-    if seen.is_empty() {
-        let code = if problem.is_some() { Code::TimestampUntrusted } else { Code::TimestampMissing };
-        let because = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
-        return refuse(code, format!("nobody who is trusted says when it was made{because}"));
-    }
-    let times: Vec<Timestamp> = seen.iter().map(|seen| seen.time).collect();
-    let issuers = leaf.issuer(root, &times).map_err(untrusted)?;
-    let logs = sct::vouchers(leaf, issuers, root).map_err(untrusted)?;
-    if logs.len() < demands.certificate_logs {
-        let (found, demanded) = (logs.len(), demands.certificate_logs);
-        return Err(untrusted(format!("{found} of {demanded} distinct certificate logs promised to publish it")));
-    }
-    let identity = Identity::read(&leaf.certificate.content).map_err(untrusted)?;
-    expected.check(&identity).map_err(|message| Refusal { code: Code::IdentityMismatch, message })?;
-    Ok((identity, logs))
+    let (signature, envelope) = (bundle.signed.signature(), bundle.signed.envelope());
+    let subject = Subject { signature, envelope, message, message_digest, maker };
+    Testimony::hear(&bundle.material, &bundle.timestamps, &subject, root)
 }
 
 fn check_signature(bundle: &UnverifiedBundle, artifact: Artifact<'_>, key: &PublicKey) -> Result<(), Refusal> {
@@ -384,6 +278,7 @@ fn check_about(bundle: &UnverifiedBundle, artifact: Artifact<'_>) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
+    use super::super::bundle::Material;
     use super::*;
 
     #[test]
@@ -393,8 +288,7 @@ mod tests {
         let about = |payload: String| {
             let payload_type = "application/vnd.in-toto+json".to_owned();
             let signed = Signed::Envelope { payload_type, payload: payload.into_bytes(), signature: Vec::new() };
-            let (entries, timestamps) = (Vec::new(), Vec::new());
-            let bundle = UnverifiedBundle { promise_is_enough: false, maker: Maker::Key, signed, entries, timestamps };
+            let bundle = UnverifiedBundle { signed, material: Material::KEY, timestamps: Vec::new() };
             check_about(&bundle, Artifact::Digest(artifact)).map_err(|refusal| refusal.code)
         };
         let good = format!(

@@ -4,6 +4,7 @@
 //! `docs/reference/policy.md` says what each field means.
 
 mod attestations;
+mod keyless;
 mod platforms;
 mod requirement;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use super::problem::Position;
 
 pub(super) use attestations::{AllowEntry, AttestationEntry, CountWord, SbomEntry, VulnerabilitiesEntry, WhichWord};
+pub(super) use keyless::{IdentityEntry, LogProofWord, SubjectKindWord, TrustRootEntry};
 pub(super) use platforms::PlatformsEntry;
 pub(super) use requirement::{RequirementEntry, ThresholdEntry};
 
@@ -104,6 +106,9 @@ pub struct Spec {
     /// Whose word about time is believed (RFC 3161). Authorities ask for it by `evidence`.
     #[serde(default)]
     pub timestamp_authorities: Vec<Placed<TimestampAuthorityEntry>>,
+    /// Sigstore trust roots, by name: whom to believe about certificates and logs, beside those that are built in.
+    #[serde(default)]
+    pub trust_roots: Vec<Placed<TrustRootEntry>>,
     /// Who must have signed which images. The most specific rule that covers an image decides.
     #[serde(default)]
     pub rules: Vec<Placed<RuleEntry>>,
@@ -119,38 +124,51 @@ pub struct Spec {
     pub default: Option<Placed<DefaultWord>>,
 }
 
-/// One owner of keys. Any of its keys speaks for it.
+/// One owner of keys, or of identities in certificates. Any of them speaks for it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuthorityEntry {
     /// The authority's name, unique in the document: letters, digits, `.`, `_` and `-`, at most 63.
     pub name: Placed<String>,
-    /// Its public keys; at least one. No key may belong to two authorities.
+    /// Its public keys; at least one, or `keyless` instead. No key may belong to two authorities.
     #[serde(default, deserialize_with = "written")]
     #[schemars(with = "Vec<KeyEntry>", length(min = 1))]
     pub keys: Option<Placed<Vec<Placed<KeyEntry>>>>,
-    /// Identities in certificates. Not supported in this version; refused.
+    /// Its identities in certificates; at least one, instead of `keys`. No certificate may be about two authorities of a
+    /// rule.
     #[serde(default, deserialize_with = "written")]
-    #[schemars(with = "serde_json::Value")]
-    pub keyless: Option<Placed<Anything>>,
-    /// How many distinct logs and timestamp authorities must vouch for the time of each of its signatures.
+    #[schemars(with = "Vec<IdentityEntry>", length(min = 1))]
+    pub keyless: Option<Placed<Vec<Placed<IdentityEntry>>>>,
+    /// How many distinct logs and timestamp authorities must vouch for each of its signatures.
     #[serde(default, deserialize_with = "written")]
     #[schemars(with = "EvidenceEntry")]
     pub evidence: Option<Placed<EvidenceEntry>>,
 }
 
-/// How many distinct logs and timestamp authorities must vouch for the time of a signature.
+/// How many distinct logs and timestamp authorities must vouch for a signature.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EvidenceEntry {
-    /// Transparency logs. Not supported in this version: 0 (the default), or refused.
+    /// Transparency logs that hold it: 0 (the default for keys), 1 (the default for identities), or more.
     #[serde(default, deserialize_with = "written")]
-    #[schemars(with = "i64", range(min = 0, max = 0))]
+    #[schemars(with = "i64", range(min = 0))]
     pub logs: Option<Placed<i64>>,
-    /// Timestamp authorities: 0 (the default) up to as many as the document has.
+    /// Timestamp authorities: 0 (the default) up to as many as the document (for keys) or the trust root has.
     #[serde(default, deserialize_with = "written")]
     #[schemars(with = "i64", range(min = 0))]
     pub timestamps: Option<Placed<i64>>,
+    /// Certificate logs that promised to publish the certificate: 1 is the default for identities.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "i64", range(min = 0))]
+    pub certificate_logs: Option<Placed<i64>>,
+    /// What a log must give: `promise` (the default), where the format has no more, or always a proof of `inclusion`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "LogProofWord")]
+    pub log_proof: Option<Placed<LogProofWord>>,
+    /// Whose logs vouch for keys: `public-good` (the default), `staging`, or a name in `trustRoots`.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "String")]
+    pub trust_root: Option<Placed<String>>,
 }
 
 /// A timestamp authority (RFC 3161). It counts once, however many certificates it has.
@@ -384,18 +402,4 @@ pub struct MirrorEntry {
     /// The hosts, or hosts and paths, that hold copies of everything below the source.
     #[schemars(length(min = 1))]
     pub mirrors: Placed<Vec<Placed<String>>>,
-}
-
-/// Any value, read only so that it can be refused by its place.
-#[derive(Debug, Clone)]
-pub struct Anything {
-    /// The text, when it is one.
-    pub text: Option<String>,
-}
-
-impl<'de> Deserialize<'de> for Anything {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        Ok(Self { text: value.as_str().map(str::to_owned) })
-    }
 }

@@ -127,6 +127,8 @@ pub(super) enum Grammar {
         /// Whether the path must have a `/`.
         two_segments: bool,
     },
+    /// Any text: identities in certificates.
+    Text,
 }
 
 /// Longest DNS label (RFC 1123, section 2.1).
@@ -151,17 +153,22 @@ enum Last {
 
 impl Grammar {
     fn start(self) -> Shape {
-        Shape { last: Last::Nothing, slash_needed: matches!(self, Self::Path { two_segments: true, .. }) }
+        let last = if self == Self::Text { Last::Alphanumeric } else { Last::Nothing };
+        Shape { last, slash_needed: matches!(self, Self::Path { two_segments: true, .. }) }
     }
 
     fn longest(self) -> usize {
         match self {
             Self::Namespace => LONGEST_NAMESPACE,
             Self::Path { longest, .. } => longest,
+            Self::Text => usize::MAX,
         }
     }
 
     fn next(self, shape: Shape, character: char) -> Option<Shape> {
+        if self == Self::Text {
+            return Some(shape);
+        }
         let Shape { last, slash_needed } = shape;
         let last = match (character, last) {
             ('a'..='z' | '0'..='9', _) => Last::Alphanumeric,

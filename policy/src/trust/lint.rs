@@ -4,11 +4,12 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::document::{DefaultWord, Placed};
+use super::document::{AuthorityEntry, DefaultWord, Placed};
+use super::keyless::is_wide;
 use super::policy::{Exception, Mode, OnUndetermined, ReferenceBinding, Rule, TagPolicy, TrustPolicy};
 use super::problem::Position;
 use super::read::Document;
-use super::root::{TrustEarlier, TrustedKey};
+use super::root::{Authority, TrustEarlier, TrustedKey};
 use super::scope::{ImagePattern, Kind};
 use crate::verify::KeyId;
 
@@ -68,6 +69,12 @@ pub enum LintCode {
     ExceptionUnused,
     /// A key past its date.
     KeyExpired,
+    /// Identities at a place where anybody may have one for free.
+    IdentityStaging,
+    /// A workflow that anybody may call, without a word about who did.
+    IdentityShared,
+    /// A pattern that whoever may push one branch can follow.
+    IdentityWide,
     /// A key within 30 days of its date.
     KeyExpiresSoon,
     /// A rule that admits what it denies.
@@ -94,6 +101,9 @@ impl LintCode {
         Self::ExceptionExpired,
         Self::ExceptionLong,
         Self::ExceptionUnused,
+        Self::IdentityShared,
+        Self::IdentityStaging,
+        Self::IdentityWide,
         Self::KeyExpired,
         Self::KeyExpiresSoon,
         Self::NotEnforced,
@@ -114,6 +124,9 @@ impl LintCode {
             Self::ExceptionExpired => "exception-expired",
             Self::ExceptionLong => "exception-long",
             Self::ExceptionUnused => "exception-unused",
+            Self::IdentityShared => "identity-shared",
+            Self::IdentityStaging => "identity-staging",
+            Self::IdentityWide => "identity-wide",
             Self::KeyExpired => "key-expired",
             Self::KeyExpiresSoon => "key-expires-soon",
             Self::NotEnforced => "not-enforced",
@@ -197,6 +210,7 @@ fn authorities(
             let hint = "name it in a rule, or take it out: what is not needed cannot be misused";
             remarks.add(entry.value.name.position, format!("{path}.name"), LintCode::UnusedAuthority, message, hint);
         }
+        identities(authority, &entry.value, &path, remarks);
         let entries = entry.value.keys.iter().flat_map(|list| &list.value);
         for (place_of_key, (key, entry)) in authority.keys.iter().zip(entries).enumerate() {
             let path = format!("{path}.keys[{place_of_key}]");
@@ -206,12 +220,50 @@ fn authorities(
                 remarks.add(entry.value.public_key.position, &path, LintCode::ExampleKey, message, hint);
             }
             // Nothing here proves when a signature was made, unless somebody's word about time is believed.
-            if policy.timestamp_authorities.is_empty() {
+            if policy.timestamp_authorities.is_empty() && authority.evidence.logs == 0 {
                 windows(key, entry, &path, remarks);
             }
             dates(key, entry, &path, now, remarks);
         }
     }
+}
+
+/// Workflows that are made to be called by anybody: their name says what was run, and not for whom.
+const SHARED_WORKFLOWS: [&str; 2] =
+    ["https://github.com/slsa-framework/slsa-github-generator/", "https://github.com/docker/github-builder/"];
+
+fn identities(authority: &Authority, entry: &AuthorityEntry, path: &str, remarks: &mut Remarks<'_>) {
+    let entries = entry.keyless.iter().flat_map(|list| &list.value);
+    for (place, (identity, entry)) in authority.identities.iter().zip(entries).enumerate() {
+        let path = format!("{path}.keyless[{place}]");
+        let subject = entry.value.subject.position;
+        let says_for_whom = identity
+            .claims
+            .iter()
+            .any(|(name, _)| name.starts_with("sourceRepository") || name.starts_with("githubWorkflowRepository"));
+        let is_shared = SHARED_WORKFLOWS.iter().any(|shared| identity.subject.as_str().starts_with(shared));
+        if is_shared && !says_for_whom {
+            let message = "anybody may call this workflow, so that its name says nothing about who did";
+            let hint = "write `claims: {sourceRepositoryUri: https://github.com/OWNER/REPOSITORY}` as well";
+            remarks.add(subject, format!("{path}.subject"), LintCode::IdentityShared, message, hint);
+        }
+        if is_wide(&identity.subject) {
+            let message = "a branch may be called `x@refs/heads/main`: whoever may push one follows this pattern";
+            let hint = "write `*` in place of `**` in front of the `@`, once for each segment";
+            remarks.add(subject, format!("{path}.subject"), LintCode::IdentityWide, message, hint);
+        }
+        if identity.root.name == "staging" {
+            let message =
+                "the staging instance is for trying out; its keys are not kept as those of the public one are";
+            let hint = "use `trustRoot: public-good`, or a root of your own";
+            let position = place_of(entry.value.trust_root.as_ref(), entry.position);
+            remarks.add(position, format!("{path}.trustRoot"), LintCode::IdentityStaging, message, hint);
+        }
+    }
+}
+
+fn place_of<T>(written: Option<&Placed<T>>, otherwise: Position) -> Position {
+    written.map_or(otherwise, |written| written.position)
 }
 
 fn windows(key: &TrustedKey, entry: &Placed<super::document::KeyEntry>, path: &str, remarks: &mut Remarks<'_>) {

@@ -8,6 +8,7 @@ mod document;
 mod gate;
 mod glob;
 mod index;
+mod keyless;
 mod lint;
 mod mirror;
 mod policy;
@@ -21,6 +22,10 @@ mod syntax;
 
 pub use document::{Placed, PolicyDocument};
 pub use gate::{Gate, SbomDemand, UriPattern, VulnerabilityLimits, Which};
+pub use keyless::{
+    CLOCK_SKEW, EvidenceDemands, KnownRoots, NamedRoot, PatternProblem, TextPattern, TrustedIdentity,
+    issuer_expression, issuer_pattern, kind_of, subject_expression, subject_pattern,
+};
 pub use lint::{Lint, LintCode, lint};
 pub use mirror::{Mirrors, RepositoryPrefix};
 pub use policy::{

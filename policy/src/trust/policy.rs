@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::compile;
 use super::gate::Gate;
 use super::index::RuleIndex;
+use super::keyless::{EvidenceDemands, KnownRoots, TrustedIdentity};
 use super::mirror::Mirrors;
 use super::problem::{PolicyErrors, Position};
 use super::read::Document;
@@ -25,7 +26,8 @@ pub struct TrustPolicy {
     /// Names the text and every key file that was loaded for it: a changed key file is another policy.
     ///
     /// The SHA-256 of the text; where key files were loaded, of the text followed by, for each of them in the order of
-    /// the text, a NUL, its path, a NUL and its SHA-256 in hex. No text that loads holds a NUL.
+    /// the text, a NUL, its path, a NUL and its SHA-256 in hex; and where it names trust roots that it does not carry, for
+    /// each of them in the order of first use, two NULs, its name, a NUL and its SHA-256. No text that loads holds a NUL.
     pub digest: Digest,
     /// The authorities, in the order of the text.
     pub authorities: Vec<Authority>,
@@ -202,6 +204,7 @@ pub struct Exception {
 pub const WAIVABLE: &[Code] = &[
     Code::AttestationMissing,
     Code::AttestationTooOld,
+    Code::IdentityMismatch,
     Code::KeyExpired,
     Code::KeyNotYetValid,
     Code::PlatformNotCovered,
@@ -223,7 +226,19 @@ impl TrustPolicy {
         document: &Document,
         files: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
     ) -> Result<Self, PolicyErrors> {
-        compile::compile(document, files)
+        Self::compile_with(document, &KnownRoots::embedded(), files)
+    }
+
+    /// The same, with the trust roots that `known` has for the names that documents may use without carrying them.
+    ///
+    /// # Errors
+    /// As for [`TrustPolicy::compile`].
+    pub fn compile_with(
+        document: &Document,
+        known: &KnownRoots,
+        files: &mut dyn FnMut(&str) -> Result<Vec<u8>, String>,
+    ) -> Result<Self, PolicyErrors> {
+        compile::compile(document, known, files)
     }
 
     /// The trusted key with this id and the authority that it speaks for.
@@ -263,6 +278,25 @@ impl TrustPolicy {
                 trusted.push(TrustedKey { key, window: KeyWindow::UNBOUNDED });
             }
         }
+        let authority = Authority {
+            name: COMMAND_LINE_AUTHORITY.to_owned(),
+            keys: trusted,
+            identities: Vec::new(),
+            evidence: EvidenceDemands::NOBODY,
+        };
+        Self { keys: places, ..Self::for_authority(&text, authority) }
+    }
+
+    /// A policy in which any of these identities speaks for the one authority `identity`, for any image.
+    pub(super) fn for_identities(identities: Vec<TrustedIdentity>, evidence: EvidenceDemands) -> Self {
+        let lines = identities.iter().map(|identity| format!("{identity} {}\n", identity.root.root.digest()));
+        let text: String = lines.collect();
+        let name = COMMAND_LINE_IDENTITY.to_owned();
+        Self::for_authority(&text, Authority { name, keys: Vec::new(), identities, evidence })
+    }
+
+    /// A policy that asks for this one authority, for any image.
+    fn for_authority(text: &str, authority: Authority) -> Self {
         let rule = Rule {
             name: COMMAND_LINE_RULE.to_owned(),
             images: Vec::new(),
@@ -280,13 +314,13 @@ impl TrustPolicy {
         Self {
             name: COMMAND_LINE.to_owned(),
             digest: Digest::of(text.as_bytes()),
-            authorities: vec![Authority { name: COMMAND_LINE_AUTHORITY.to_owned(), keys: trusted, timestamps: 0 }],
+            authorities: vec![authority],
             timestamp_authorities: Vec::new(),
             rules: vec![rule],
             exceptions: Vec::new(),
             mirrors: Mirrors::default(),
             default: DefaultDecision::Deny,
-            keys: places,
+            keys: HashMap::new(),
             excepted: HashMap::new(),
             index: RuleIndex::everything(),
         }
@@ -299,6 +333,8 @@ pub(super) const COMMAND_LINE: &str = "command-line";
 const COMMAND_LINE_RULE: &str = "any-image";
 /// The name of its one authority.
 const COMMAND_LINE_AUTHORITY: &str = "key";
+/// The name of its one authority where certificates are asked for.
+const COMMAND_LINE_IDENTITY: &str = "identity";
 
 impl Rule {
     /// Every authority that it names, for signatures or for attestations, each once.

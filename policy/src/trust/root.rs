@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::keyless::{EvidenceDemands, TrustedIdentity};
 use crate::verify::{CertificateChain, PublicKey};
 
 /// A public key with the dates between which it is believed.
@@ -49,15 +50,17 @@ pub enum TrustEarlier {
     WithTrustedTime,
 }
 
-/// One owner of keys: a team, a pipeline, a vendor. Any of its keys speaks for it.
+/// One owner of keys, or of identities in certificates: a team, a pipeline, a vendor. Any of them speaks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
     /// Its name, unique in its document.
     pub name: String,
-    /// Its keys; at least one, none of them also another authority's.
+    /// Its keys, none of them also another authority's; or none, and identities.
     pub keys: Vec<TrustedKey>,
-    /// How many distinct timestamp authorities must vouch for the time of each of its signatures.
-    pub timestamps: usize,
+    /// Its identities in certificates; or none, and keys.
+    pub identities: Vec<TrustedIdentity>,
+    /// Who must vouch for each of its signatures.
+    pub evidence: EvidenceDemands,
 }
 
 /// Somebody whose word about time is believed. It counts once, however many chains it has.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::keyless::{EvidenceDemands, TrustedIdentity};
 use super::policy::{DefaultDecision, Rule, TrustPolicy};
 use crate::image::{Digest, ImageReference};
 use crate::verify::PublicKey;
@@ -84,6 +85,13 @@ impl TrustSnapshot {
     #[must_use]
     pub fn for_keys(keys: Vec<PublicKey>) -> Self {
         Self { documents: Arc::new([TrustPolicy::for_keys(keys)]) }
+    }
+
+    /// What `verify --certificate-identity` means: the same document, whose one authority is `identity`, for which any of
+    /// these identities speaks.
+    #[must_use]
+    pub fn for_identities(identities: Vec<TrustedIdentity>, evidence: EvidenceDemands) -> Self {
+        Self { documents: Arc::new([TrustPolicy::for_identities(identities, evidence)]) }
     }
 
     /// The documents in force.

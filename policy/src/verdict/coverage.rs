@@ -5,8 +5,9 @@
 
 use jiff::Timestamp;
 
-use super::assess::{Assessment, Budget, Subject, assess};
+use super::assess::{Assessment, Subject, assess};
 use super::gates::{GateOutcome, gate};
+use super::speakers::Budget;
 use super::{Decision, DemandMet, Grounds, Proof, Question, Reason};
 use crate::evidence::{Cause, DecodedEvidence, Listing, Observation, Scope};
 use crate::image::{Descriptor, Digest, Index, PinnedImage, PlatformName, Platforms, is_runnable};
@@ -138,7 +139,10 @@ impl Judging<'_> {
             Decision::Allow(proof) => {
                 // What meets a demand was looked at as a signature too, and is none; nothing is wrong with it.
                 self.rejected.retain(|rejection| {
-                    let is_no_signature = matches!(rejection.code, Code::PredicateTypeMismatch | Code::UntrustedKey);
+                    let is_no_signature = matches!(
+                        rejection.code,
+                        Code::IdentityMismatch | Code::PredicateTypeMismatch | Code::UntrustedKey
+                    );
                     !is_no_signature || !met.iter().any(|met| met.attestation.artifact() == rejection.artifact)
                 });
                 Decision::Allow(Proof { attestations: met, ..proof })

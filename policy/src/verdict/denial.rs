@@ -9,7 +9,7 @@ use crate::trust::{Applicable, AuthorityIndex};
 
 /// Codes from the most to the least telling. What contradicts comes before what is missing, so that an exception for
 /// an absence is never mistaken for one of a contradiction.
-const ORDER: [Code; 18] = [
+const ORDER: [Code; 22] = [
     Code::KeyCompromised,
     Code::KeyRevoked,
     Code::DigestMismatch,
@@ -20,10 +20,14 @@ const ORDER: [Code; 18] = [
     Code::SignatureExpired,
     Code::KeyNotYetValid,
     Code::SignatureInvalid,
+    Code::LogEntryInvalid,
     Code::PayloadTypeMismatch,
     Code::PredicateTypeMismatch,
     Code::TimestampUntrusted,
     Code::TimestampMissing,
+    Code::LogEntryMissing,
+    Code::CertificateUntrusted,
+    Code::IdentityMismatch,
     Code::UntrustedKey,
     Code::LimitExceeded,
     Code::Malformed,

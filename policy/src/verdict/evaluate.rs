@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::assess::Budget;
 use super::coverage::Judging;
+use super::speakers::Budget;
 use super::{Decision, Grounds, PolicyName, Proof, Question, Reason, RuleVerdict, Verdict};
 use crate::evidence::{DecodedEvidence, Observation};
 use crate::image::{Digest, PinnedImage};

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::assess::{Assessment, Budget, Subject, assess};
+use super::assess::{Assessment, Subject, assess};
+use super::speakers::Budget;
 use super::{Question, RuleVerdict, Verdict, evaluate};
 use crate::evidence::{DecodedEvidence, Listing, PlaceReport, Scope};
 use crate::image::{Digest, PlatformName, Platforms};

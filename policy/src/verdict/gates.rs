@@ -6,19 +6,18 @@
 //! `maxAge` bounds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Reason;
-use super::assess::{Budget, speaker};
 use super::coverage::open_questions;
+use super::speakers::{Budget, speakers};
 use crate::attestation::{FactContent, Facts, Finding, PredicateType, Severity, VexStatement, is_harmless};
-use crate::evidence::{Cause, DecodedEvidence, FoundSignature, Place};
+use crate::evidence::{Cause, DecodedEvidence, Place};
 use crate::image::Digest;
 use crate::reason::Code;
 use crate::trust::{Applicable, AuthorityIndex, Gate, SbomDemand, UriPattern, VulnerabilityLimits, Which};
-use crate::verify::{VerifiedAttestation, judge_attestation, quoted, trusted_time};
+use crate::verify::{VerifiedAttestation, judge_attestation, quoted};
 
 /// Most findings of one severity that a reason names.
 const MAX_NAMED: usize = 3;
@@ -118,27 +117,26 @@ impl Look<'_, '_> {
         let mut found = Found::default();
         let limits = evidence.rejections().iter().filter(|rejection| rejection.code == Code::LimitExceeded);
         found.obstacles.extend(limits.map(|rejection| Reason::new(rejection.code, rejection.message.clone())));
-        // As with signatures: those that name a trusted key first, so that others cannot use up the budget.
-        let names_trusted_key =
-            |found: &&FoundSignature| found.signature.key_hint().is_some_and(|hint| rule.policy.key(&hint).is_some());
-        let (hinted, others): (Vec<_>, Vec<_>) = evidence.signatures().iter().partition(names_trusted_key);
-        for signature in hinted.into_iter().chain(others) {
-            let speaker = match speaker(rule, asked, signature, &mut self.budget.checks) {
+        for (signature, speaker) in speakers(rule, asked, evidence.signatures(), now, self.budget) {
+            let speaker = match speaker {
                 Ok(speaker) => speaker,
-                Err(rejection) if rejection.code == Code::LimitExceeded => {
-                    found.obstacles.push(Reason::new(rejection.code, rejection.message));
+                Err(rejection) => {
+                    let (is_of_asked, reason) =
+                        (rejection.authority.is_some(), Reason::new(rejection.code, rejection.message));
+                    match reason.code {
+                        Code::LimitExceeded => found.obstacles.push(reason),
+                        _ if is_of_asked => found.others.push(reason),
+                        _ => {}
+                    }
                     continue;
                 }
-                Err(_) => continue,
             };
-            let known = rule.policy.authority(speaker.authority);
-            let (name, required) = known.map_or(("", 0), |known| (known.name.as_str(), known.timestamps));
-            let authorities = &rule.policy.timestamp_authorities;
-            let times = &mut self.budget.times;
-            let time = trusted_time(&signature.signature, authorities, required, &signature.memo, now, times);
-            let (facts, window) = (Arc::clone(&speaker.facts), &speaker.key.window);
-            match judge_attestation(signature.artifact, name, &facts, window, &time, digest, types, now) {
-                Some(Ok(attestation)) => found.by_authority.entry(speaker.authority).or_default().push(attestation),
+            let (name, facts, window, time) = (speaker.name, &speaker.facts, speaker.window, &speaker.time);
+            match judge_attestation(signature.artifact, name, facts, window, time, digest, types, now) {
+                Some(Ok(attestation)) => {
+                    let vouched = attestation.vouched(speaker.certified, speaker.logs);
+                    found.by_authority.entry(speaker.authority).or_default().push(vouched);
+                }
                 // One of another kind is neither here nor there, and a plain signature is no attestation.
                 Some(Err(rejection)) if rejection.code == Code::PredicateTypeMismatch => {}
                 None => {}

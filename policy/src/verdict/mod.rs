@@ -8,6 +8,7 @@ mod evaluate;
 mod exit;
 mod explanation;
 mod gates;
+mod speakers;
 
 use std::collections::BTreeMap;
 

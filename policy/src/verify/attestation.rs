@@ -10,6 +10,7 @@ use crate::attestation::{Facts, PredicateType};
 use crate::image::Digest;
 use crate::reason::Code;
 use crate::signature::{Attested, Format};
+use crate::sigstore::Certified;
 use crate::trust::KeyWindow;
 
 /// An attestation that verified, is about this image, and was made at a time that trust covers. Only
@@ -34,6 +35,8 @@ pub struct VerifiedAttestation {
     predicate_type: String,
     facts: Arc<Authenticated>,
     time: Option<VerifiedTime>,
+    certified: Option<Certified>,
+    logs: Vec<String>,
 }
 
 impl VerifiedAttestation {
@@ -81,6 +84,23 @@ impl VerifiedAttestation {
         }
     }
 
+    /// Who made it by a certificate, where no key of the authority did.
+    #[must_use]
+    pub fn certified(&self) -> Option<&Certified> {
+        self.certified.as_ref()
+    }
+
+    /// The distinct transparency logs that hold it, where the authority's evidence was to be looked at.
+    #[must_use]
+    pub fn logs(&self) -> &[String] {
+        &self.logs
+    }
+
+    /// The same, with the certificate that says who made it, and the logs that hold it.
+    pub(crate) fn vouched(self, certified: Option<Certified>, logs: Vec<String>) -> Self {
+        Self { certified, logs, ..self }
+    }
+
     /// The time by which it existed, where trusted timestamp authorities vouch for one.
     #[must_use]
     pub fn time(&self) -> Option<&VerifiedTime> {
@@ -122,6 +142,8 @@ pub fn judge_attestation(
                 predicate_type: attested.predicate_type.clone(),
                 facts: Arc::clone(facts),
                 time: time.verified().cloned(),
+                certified: None,
+                logs: Vec::new(),
             })
         },
     ))

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{KeyId, PublicKey};
 use crate::signature::{self, Attested, ClaimFault, Claims, Format, UnverifiedSignature};
+use crate::sigstore::CertificateMemo;
 
 /// Most negative facts that are remembered for one signature; positive ones are at most one a key that verifies.
 const MAX_REMEMBERED: usize = 256;
@@ -58,6 +59,7 @@ impl Authenticated {
 pub struct AuthenticationMemo {
     facts: Mutex<BTreeMap<KeyId, Option<Arc<Authenticated>>>>,
     pub(super) timestamps: super::timestamp::TimestampMemo,
+    pub(crate) certificates: CertificateMemo,
 }
 
 impl AuthenticationMemo {

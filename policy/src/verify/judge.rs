@@ -9,6 +9,7 @@ use super::{Authenticated, KeyId, Rejection, TimeEvidence, VerifiedTime};
 use crate::image::{Digest, ImageReference, PinnedImage, Repository, Tag};
 use crate::reason::Code;
 use crate::signature::{ClaimFault, ClaimedImage, Format};
+use crate::sigstore::Certified;
 use crate::trust::{KeyWindow, ReferenceBinding, TrustEarlier, WAIVABLE};
 
 /// What a signature must be about.
@@ -72,6 +73,8 @@ pub struct VerifiedSignature {
     time: Option<VerifiedTime>,
     expires: Option<Timestamp>,
     carried_timestamps: usize,
+    logs: Vec<String>,
+    certified: Option<Certified>,
 }
 
 impl VerifiedSignature {
@@ -93,7 +96,8 @@ impl VerifiedSignature {
         self.format
     }
 
-    /// The key that made it.
+    /// The key that made it. Where a certificate holds it, it was used for minutes and says nothing; see
+    /// [`VerifiedSignature::certified`].
     #[must_use]
     pub fn key(&self) -> KeyId {
         self.key
@@ -117,7 +121,19 @@ impl VerifiedSignature {
         &self.annotations
     }
 
-    /// The time by which it existed, where trusted timestamp authorities vouch for one.
+    /// Who signed by a certificate, where no key of the authority did.
+    #[must_use]
+    pub fn certified(&self) -> Option<&Certified> {
+        self.certified.as_ref()
+    }
+
+    /// The distinct transparency logs that hold it, where the authority's evidence was to be looked at.
+    #[must_use]
+    pub fn logs(&self) -> &[String] {
+        &self.logs
+    }
+
+    /// The time by which it existed, where trusted timestamp authorities, or logs, vouch for one.
     #[must_use]
     pub fn time(&self) -> Option<&VerifiedTime> {
         self.time.as_ref()
@@ -188,7 +204,16 @@ pub fn judge(
         time: time.verified().cloned(),
         expires: claims.expires,
         carried_timestamps: time.carried(),
+        logs: Vec::new(),
+        certified: None,
     })
+}
+
+impl VerifiedSignature {
+    /// The same, with the certificate that says who signed, and the logs that hold it.
+    pub(crate) fn vouched(self, certified: Option<Certified>, logs: Vec<String>) -> Self {
+        Self { certified, logs, ..self }
+    }
 }
 
 /// What was signed may say itself when it ends (Notary Project signature specification, "Expiry": a signature is

@@ -65,6 +65,12 @@ impl CheckedCertificate {
         Ok(Self { der: der.to_vec(), signed, is_issuer, path_length, not_before, not_after, content })
     }
 
+    /// Its name, and its first and last moment: to show.
+    pub(crate) fn described(&self) -> (String, Timestamp, Timestamp) {
+        let name = crate::verify::quoted(&self.content.tbs_certificate.subject.to_string());
+        (name, self.not_before, self.not_after)
+    }
+
     /// That a certificate which signs something else than certificates has exactly this purpose (RFC 5280, section
     /// 4.2.1.12), and may sign at all (section 4.2.1.3).
     pub(crate) fn may_sign_for(&self, purpose: ObjectIdentifier, critical: bool) -> Result<(), Problem> {

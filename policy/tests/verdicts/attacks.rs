@@ -153,7 +153,7 @@ fn a_signature_of_the_trusted_key_is_its_own_whatever_certificate_the_envelope_c
         allowed(&trusted);
         assert_eq!(trusted.proof()[0].key(), Key::new(1).public().id());
         let another = Attached::nothing().with_bundle(&with_certificate(&Key::new(2), certificate)).verdict();
-        denied(&another, Code::Unsupported);
+        denied(&another, Code::UntrustedKey);
     }
 }
 

@@ -13,6 +13,8 @@ mod fuzz;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod keyless;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod mutants;

@@ -6,32 +6,33 @@ use crate::error::{Exit, Failure};
 
 const LOG: &str = "`sign` uses a transparency log when `--rekor-url` or `--signing-config` names one, or no key signs; leave the flag out";
 const SIGNING: &str = "`sign` and `sign-bundle` take it; the other verbs ask no such service";
-const KEYLESS: &str = "this version verifies by key: `--key release.pub`, or by `--policy FILE`";
+const KEYLESS: &str = "who signs is told by its token; see `hallmark sign --help`";
+const ROOT: &str = "give whom to believe as a whole: `--trusted-root trusted_root.json`";
+const CERTIFICATE: &str =
+    "certificates are found beside the signature; say whom they must be about: `--certificate-identity`";
+const DEMANDS: &str =
+    "say who must vouch instead: `--require-logs`, `--require-timestamps`, `--require-certificate-logs`";
 const PASSPHRASE: &str =
     "set `HALLMARK_PASSWORD` (or `COSIGN_PASSWORD`) in the environment; secrets never come from the command line";
 const CREDENTIALS: &str = "log in with `docker login`; credentials are read from Docker's configuration";
 const DEVICE: &str = "name the key with `--key`: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI";
 
 /// Flag of cosign, and what to do instead.
-const FLAGS: [(&str, &str); 47] = [
+const FLAGS: [(&str, &str); 43] = [
     ("--allow-insecure-bundle", "bundles are always verified; leave the flag out"),
     ("--attachment", "attachments are artifacts of their own: name them by digest"),
     ("--attachment-tag-prefix", "the tag is always `sha256-<hex>.sig`; leave the flag out"),
     ("--bundle", "use `--output-bundle FILE`"),
-    ("--ca-intermediates", KEYLESS),
-    ("--ca-roots", KEYLESS),
-    ("--certificate", KEYLESS),
-    ("--certificate-chain", KEYLESS),
-    ("--certificate-identity", KEYLESS),
-    ("--certificate-identity-regexp", KEYLESS),
-    ("--certificate-oidc-issuer", KEYLESS),
-    ("--certificate-oidc-issuer-regexp", KEYLESS),
+    ("--ca-intermediates", ROOT),
+    ("--ca-roots", ROOT),
+    ("--certificate", CERTIFICATE),
+    ("--certificate-chain", CERTIFICATE),
     ("--check-claims", "what was signed is always compared with the image; leave the flag out"),
     ("--experimental-oci11", "the referrers API is always used where the registry has one; leave the flag out"),
     ("--fulcio-url", SIGNING),
     ("--identity-token", SIGNING),
-    ("--insecure-ignore-sct", KEYLESS),
-    ("--insecure-ignore-tlog", LOG),
+    ("--insecure-ignore-sct", DEMANDS),
+    ("--insecure-ignore-tlog", DEMANDS),
     ("--insecure-skip-verify", "certificates are always verified; give the registry's own with `--registry-ca-cert`"),
     ("--issue-certificate", KEYLESS),
     ("--k8s-keychain", CREDENTIALS),
@@ -70,13 +71,7 @@ const FLAGS: [(&str, &str); 47] = [
 ];
 
 /// Further flags whose whole family has one answer.
-const FLAG_FAMILIES: [(&str, &str); 5] = [
-    ("--certificate-github-workflow", KEYLESS),
-    ("--signing-config", SIGNING),
-    ("--timestamp-", LOG),
-    ("--trusted-root", LOG),
-    ("--use-sign", LOG),
-];
+const FLAG_FAMILIES: [(&str, &str); 3] = [("--signing-config", SIGNING), ("--timestamp-", LOG), ("--use-sign", LOG)];
 
 /// Verb of cosign or of a later version, and what to do instead.
 const VERBS: [(&str, &str); 15] = [

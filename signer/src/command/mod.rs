@@ -11,6 +11,7 @@ mod doctor;
 mod evidence;
 mod files;
 mod foreign;
+mod identities;
 mod inspect;
 mod interruption;
 mod key;
@@ -28,6 +29,7 @@ mod signing;
 mod sigstore;
 mod timestamps;
 mod trust;
+mod trust_root;
 mod verify;
 mod verify_attestation;
 mod verify_bundle;
@@ -99,6 +101,9 @@ enum Verb {
     Sign(Box<sign::Arguments>),
     /// Sign a file into a Sigstore bundle, by who you are or by a key
     SignBundle(Box<sign_bundle::Arguments>),
+    /// Look at Sigstore trust roots: whom they believe, and until when
+    #[command(subcommand)]
+    TrustRoot(trust_root::Verb),
     /// Say whether images may be used, and why
     Verify(Box<verify::Arguments>),
     /// Show what is attested of images by a key
@@ -149,6 +154,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
         Verb::Save(arguments) => save::run(&arguments, output),
         Verb::Sign(arguments) => sign::run(&arguments, output),
         Verb::SignBundle(arguments) => sign_bundle::run(&arguments, output),
+        Verb::TrustRoot(verb) => trust_root::run(verb, output),
         Verb::Verify(arguments) => verify::run(&arguments, output),
         Verb::VerifyAttestation(arguments) => verify_attestation::run(&arguments, output),
         Verb::VerifyBundle(arguments) => verify_bundle::run(&arguments, output),

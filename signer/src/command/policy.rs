@@ -142,6 +142,7 @@ struct CheckedPolicy {
     digest: String,
     authorities: usize,
     keys: usize,
+    identities: usize,
     rules: usize,
     exceptions: usize,
 }
@@ -194,10 +195,11 @@ impl CheckReport {
             text.parts([(Style::Good, "loads".to_owned()), (Style::Strong, format!("  {}", policy.name))]);
             text.line(format!("  digest  {}", policy.digest));
             text.line(format!(
-                "  holds   {}, {}, {}, {}",
+                "  holds   {}, {}, {}, {}, {}",
                 count(policy.rules, "rule", "rules"),
                 count(policy.authorities, "authority", "authorities"),
                 count(policy.keys, "key", "keys"),
+                count(policy.identities, "identity", "identities"),
                 count(policy.exceptions, "exception", "exceptions"),
             ));
         }
@@ -234,6 +236,7 @@ impl CheckedPolicy {
             digest: policy.digest.to_string(),
             authorities: policy.authorities.len(),
             keys: policy.authorities.iter().map(|authority| authority.keys.len()).sum(),
+            identities: policy.authorities.iter().map(|authority| authority.identities.len()).sum(),
             rules: policy.rules.len(),
             exceptions: policy.exceptions.len(),
         }

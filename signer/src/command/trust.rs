@@ -1,14 +1,15 @@
-//! What is trusted: keys on the command line, or policy files.
+//! What is trusted: keys or identities on the command line, or policy files.
 
 use std::path::PathBuf;
 
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_verifier::{TrustFilesError, load_trust};
 
+use super::identities;
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 
-/// Keys or policies.
+/// Keys, identities or policies.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Trust")]
 #[group(skip)]
@@ -23,13 +24,16 @@ pub(super) struct Arguments {
     /// The Kubernetes namespace that the image is for
     #[arg(long, value_name = "NAME", requires = "policy")]
     pub(super) namespace: Option<String>,
+    #[command(flatten)]
+    identities: identities::Arguments,
 }
 
 impl Arguments {
     /// The trust that was named.
     pub(super) fn load(&self) -> Result<TrustSnapshot, Failure> {
         self.load_if_named()?.ok_or_else(|| {
-            let hint = "give `--key release.pub`, or `--policy policy.yaml`";
+            let hint = "give `--key release.pub`, `--policy policy.yaml`, or `--certificate-identity` and \
+                        `--certificate-oidc-issuer`";
             Failure::new(Exit::Usage, "nothing says whom to trust", hint)
         })
     }
@@ -40,7 +44,7 @@ impl Arguments {
             return Ok(Some(load_trust(&self.policy).map_err(failure)?.snapshot));
         }
         if self.key.is_empty() {
-            return Ok(None);
+            return self.identities.load_if_named();
         }
         let keys = self.key.iter().map(|text| text.parse::<KeyReference>()?.public_key());
         Ok(Some(TrustSnapshot::for_keys(keys.collect::<Result<_, _>>()?)))

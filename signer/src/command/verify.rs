@@ -15,6 +15,8 @@ const EXAMPLES: &str = "\
 Examples:
   hallmark verify --key release.pub registry.example.com/team/app:1.4
   hallmark verify --policy policy.yaml --namespace prod registry.example.com/team/app:1.4 -o json
+  hallmark verify --certificate-oidc-issuer https://token.actions.githubusercontent.com \\
+      --certificate-identity-regexp 'https://github\\.com/acme/app/.*' registry.example.com/app:1.4
   hallmark verify --key release.pub -a commit=3f2a registry.example.com/team/app@sha256:...
   hallmark verify --policy policy.yaml --evidence recorded/ registry.example.com/team/app:1.4";
 

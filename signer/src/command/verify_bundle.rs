@@ -8,7 +8,7 @@ use hallmark_policy::sigstore::{
 };
 use hallmark_policy::{Code, limits};
 
-use super::{files, registry_access};
+use super::{files, registry_access, trust_root};
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 use crate::output::{Format, Output};
@@ -98,17 +98,12 @@ fn refused(code: Code, message: &str) -> Failure {
 }
 
 fn trusted_root(arguments: &Arguments) -> Result<TrustedRoot, Failure> {
-    let root = match (&arguments.trusted_root, arguments.staging) {
-        (Some(file), _) => {
-            TrustedRoot::parse(&read(file, u64::try_from(limits::MAX_TRUSTED_ROOT_BYTES).unwrap_or(u64::MAX))?)
-        }
+    let built_in = match (&arguments.trusted_root, arguments.staging) {
+        (Some(file), _) => return trust_root::read(file),
         (None, true) => TrustedRoot::staging(),
         (None, false) => TrustedRoot::public_good(),
     };
-    root.map_err(|error| {
-        let hint = "give a complete `trusted_root.json` of the instance that signed";
-        Failure::new(Exit::Invalid, format!("the trusted root cannot be used: {error}"), hint)
-    })
+    built_in.map_err(|error| trust_root::unusable("the built-in one", &error.problem))
 }
 
 /// A digest, unless a file has that name (sigstore-conformance, "FILE_OR_DIGEST").

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::{DecodedEvidence, Observation, Retrieval};
 use hallmark_policy::image::Digest;
-use hallmark_policy::signature::decode_artifact;
+use hallmark_policy::signature::{UnverifiedSignature, decode_artifact};
 use hallmark_policy::verdict::Explanation;
 use serde::Serialize;
 
@@ -70,6 +70,23 @@ struct FoundReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     key_hint: Option<String>,
     has_certificate: bool,
+    /// Whom its certificate says that it is about; anybody can make such a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity_hint: Option<IdentityHint>,
+}
+
+#[derive(Debug, Serialize)]
+struct IdentityHint {
+    issuer: String,
+    subjects: Vec<String>,
+}
+
+impl IdentityHint {
+    fn of(signature: &UnverifiedSignature) -> Option<Self> {
+        let identity = signature.identity_hint()?;
+        let subjects = identity.subjects().iter().map(|(_, subject)| subject.clone()).collect();
+        Some(Self { issuer: identity.issuer().unwrap_or_default().to_owned(), subjects })
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -116,7 +133,7 @@ impl EvidenceReport {
         if !self.judged && self.artifacts.iter().any(|artifact| !artifact.signatures.is_empty()) {
             text.styled(
                 Style::Faint,
-                "nothing is verified yet: give `--key` or `--policy` to `hallmark inspect` or `verify`",
+                "nothing is verified yet: give `--key`, `--certificate-identity` or `--policy` to `inspect` or `verify`",
             );
         }
         self.tell_unknown(&mut text);
@@ -178,6 +195,11 @@ impl ArtifactReport {
         for signature in &self.signatures {
             let made_with = match (&signature.key_hint, signature.has_certificate) {
                 (Some(hint), _) => format!(", says key {hint}"),
+                (None, _) if signature.identity_hint.is_some() => {
+                    let hint = signature.identity_hint.as_ref();
+                    let (who, issuer) = hint.map(|hint| (hint.subjects.join(", "), &hint.issuer)).unzip();
+                    format!(", says {} of {}", who.unwrap_or_default(), issuer.map_or("", String::as_str))
+                }
                 (None, true) => ", made with a certificate".to_owned(),
                 (None, false) => String::new(),
             };
@@ -231,6 +253,7 @@ fn artifacts(decoded: &DecodedEvidence, explanation: Option<&Explanation>) -> Ve
                     content: found.signature.content().to_string(),
                     key_hint: found.signature.key_hint().map(|hint| hint.to_string()),
                     has_certificate: found.signature.has_certificate(),
+                    identity_hint: IdentityHint::of(&found.signature),
                 })
                 .collect(),
             verified,

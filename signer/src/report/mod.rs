@@ -8,6 +8,7 @@ mod evidence;
 mod explanation;
 mod repair;
 mod signing;
+mod trust_root;
 mod verdict;
 
 pub(crate) use bundle::BundleReport;
@@ -18,6 +19,7 @@ pub(crate) use evidence::EvidenceReport;
 pub(crate) use explanation::ExplanationReport;
 pub(crate) use repair::{RepairReport, RepositoryRepaired};
 pub(crate) use signing::{ImageSigned, SignatureReport, SignedAs, SigningReport, Status};
+pub(crate) use trust_root::TrustRootReport;
 pub(crate) use verdict::VerdictsReport;
 
 use hallmark_policy::Outcome;

@@ -1,6 +1,9 @@
 //! Verdicts: the same shape as the service's `POST /v1/verdicts`, with a version.
 
+use std::collections::BTreeMap;
+
 use hallmark_policy::image::Digest;
+use hallmark_policy::sigstore::Certified;
 use hallmark_policy::verdict::{DemandMet, Grounds, RuleVerdict, Verdict};
 use hallmark_policy::verify::{Rejection, VerifiedSignature, VerifiedTime};
 use hallmark_policy::{Outcome, Timestamp};
@@ -62,20 +65,27 @@ struct ImageVerdict {
 pub(super) struct ProofReport {
     authority: String,
     format: &'static str,
-    key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    /// Who signed, where a certificate holds the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<IdentityReport>,
     artifact: String,
     /// The manifest that it is about, where it is another than the pinned one.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    annotations: std::collections::BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
     /// When trusted timestamp authorities saw it, and which.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     timestamped_by: Vec<String>,
+    /// The transparency logs that hold it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logged_by: Vec<String>,
     /// When it ends by its own word.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
@@ -89,11 +99,25 @@ struct AttestedReport {
     authority: String,
     predicate_type: String,
     format: &'static str,
-    key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<IdentityReport>,
     artifact: String,
     /// The manifest that it is about, where it is another than the pinned one.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
+}
+
+/// Whom a certificate is about.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityReport {
+    issuer: String,
+    subject: String,
+    claims: BTreeMap<&'static str, String>,
+    trust_root: String,
+    published_by: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -271,12 +295,14 @@ impl ProofReport {
             subject: None,
             authority: signature.authority().to_owned(),
             format: signature.format().as_str(),
-            key_id: signature.key().to_string(),
+            key_id: signature.certified().is_none().then(|| signature.key().to_string()),
+            identity: signature.certified().map(IdentityReport::new),
             artifact: signature.artifact().to_string(),
             name: signature.name().map(str::to_owned),
             annotations: signature.annotations().clone(),
             signed_at: signature.time().map(VerifiedTime::time),
             timestamped_by: signature.time().map(|time| time.vouchers().to_vec()).unwrap_or_default(),
+            logged_by: signature.logs().to_vec(),
             expires: signature.expires(),
         }
     }
@@ -285,17 +311,27 @@ impl ProofReport {
     pub(super) fn words(&self) -> String {
         let annotations: Vec<_> = self.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let annotations = if annotations.is_empty() { String::new() } else { format!(" [{}]", annotations.join(", ")) };
-        // Keys of the command line speak for nobody but themselves.
-        let authority = if self.authority == "key" { String::new() } else { format!("{}, ", self.authority) };
+        // Keys and identities of the command line speak for nobody but themselves.
+        let is_named = !matches!(self.authority.as_str(), "key" | "identity");
+        let authority = if is_named { format!("{}, ", self.authority) } else { String::new() };
+        let who = who(self.identity.as_ref(), self.key_id.as_deref());
         let time = self.signed_at.map(|time| format!(", seen at {time} by {}", self.timestamped_by.join(", ")));
         let expires = self.expires.map(|expires| format!(", until {expires}"));
         let (time, expires) = (time.unwrap_or_default(), expires.unwrap_or_default());
         let subject = self.subject.as_ref().map(|subject| format!(" for {subject}")).unwrap_or_default();
-        format!("by {authority}key {} ({}){subject}{annotations}{time}{expires}", self.key_id, self.format)
+        format!("by {authority}{who} ({}){subject}{annotations}{time}{expires}", self.format)
     }
 
     pub(super) fn artifact(&self) -> &str {
         &self.artifact
+    }
+}
+
+/// Who signed, in words.
+fn who(identity: Option<&IdentityReport>, key_id: Option<&str>) -> String {
+    match identity {
+        Some(identity) => format!("{} of {}", identity.subject, identity.issuer),
+        None => format!("key {}", key_id.unwrap_or_default()),
     }
 }
 
@@ -307,7 +343,8 @@ impl AttestedReport {
             authority: attestation.authority().to_owned(),
             predicate_type: attestation.predicate_type().to_owned(),
             format: attestation.format().as_str(),
-            key_id: attestation.key().to_string(),
+            key_id: attestation.certified().is_none().then(|| attestation.key().to_string()),
+            identity: attestation.certified().map(IdentityReport::new),
             artifact: attestation.artifact().to_string(),
             subject: (pinned != Some(attestation.subject())).then(|| attestation.subject().to_string()),
         }
@@ -315,9 +352,23 @@ impl AttestedReport {
 
     /// In one line.
     fn words(&self) -> String {
-        let Self { demand, authority, predicate_type, key_id, .. } = self;
+        let Self { demand, authority, predicate_type, .. } = self;
+        let who = who(self.identity.as_ref(), self.key_id.as_deref());
         let subject = self.subject.as_ref().map(|subject| format!(" for {subject}")).unwrap_or_default();
-        format!("{demand}: {predicate_type} by {authority}, key {key_id}{subject}")
+        format!("{demand}: {predicate_type} by {authority}, {who}{subject}")
+    }
+}
+
+impl IdentityReport {
+    fn new(certified: &Certified) -> Self {
+        let identity = certified.identity();
+        Self {
+            issuer: identity.issuer().unwrap_or_default().to_owned(),
+            subject: certified.subject().to_owned(),
+            claims: identity.claims().clone(),
+            trust_root: certified.root().to_owned(),
+            published_by: certified.certificate_logs().to_vec(),
+        }
     }
 }
 

@@ -104,6 +104,7 @@ impl Ceremony {
             timestamps: self.services.timestamps.needed,
             certificate_logs: usize::from(is_certified && self.root.publishes_certificates()),
             skew: Duration::from_secs(SKEW_SECONDS.unsigned_abs()).try_into().unwrap_or_default(),
+            ..Demands::PUBLIC_GOOD
         }
     }
 

@@ -14,6 +14,8 @@ mod demo;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod identities;
+#[cfg(test)]
 mod key;
 #[cfg(test)]
 mod many;

@@ -116,6 +116,33 @@ impl TestRegistry {
         pushed.unwrap().digest.to_string()
     }
 
+    /// Pushes what another program wrote: a layout of manifests with tags, under a repository.
+    pub(crate) fn push_recorded(&self, repository: &str, layout: &std::path::Path) {
+        let read = |path: &str| std::fs::read(layout.join(path)).unwrap();
+        let image: ImageReference = format!("{}/{repository}:x", self.host).parse().unwrap();
+        let mut manifests = Vec::new();
+        for entry in std::fs::read_dir(layout.join("blobs/sha256")).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            if json["schemaVersion"].is_u64() {
+                let kind = if json["manifests"].is_array() { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST };
+                manifests.push((kind, bytes));
+            } else {
+                runtime().block_on(async { client().push_blob(image.repository(), &bytes).await.map(|_| ()).unwrap() });
+            }
+        }
+        // What an index lists comes before the index.
+        manifests.sort_by_key(|(kind, _)| *kind == media_type::OCI_INDEX);
+        let index: serde_json::Value = serde_json::from_slice(&read("index.json")).unwrap();
+        for (media_type, bytes) in manifests {
+            let digest = Descriptor::of(media_type, &bytes).digest.to_string();
+            let entry = index["manifests"].as_array().unwrap().iter().find(|entry| entry["digest"] == digest);
+            let tag = entry.map(|entry| entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap());
+            let name = tag.map_or(format!("@{digest}"), |tag| format!(":{tag}"));
+            self.put(&format!("{repository}{name}"), media_type, &bytes);
+        }
+    }
+
     /// Pushes an image of one small layer; its name and its digest.
     pub(crate) fn push(&self, name: &str) -> (String, String) {
         let manifest = self.manifest(name);

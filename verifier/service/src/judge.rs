@@ -1,10 +1,11 @@
 //! From the core's verdict to the view that the outside sees.
 
+use hallmark_policy::sigstore::Certified;
 use hallmark_policy::trust;
 use hallmark_policy::verdict as core;
 use hallmark_policy::verify::{Rejection, VerifiedSignature};
 
-use crate::verdict::{Attested, Exception, ImageVerdict, Mode, Proof, Reason, Rejected, RuleVerdict};
+use crate::verdict::{Attested, Exception, Identity, ImageVerdict, Mode, Proof, Reason, Rejected, RuleVerdict};
 
 impl From<&core::Verdict> for ImageVerdict {
     fn from(verdict: &core::Verdict) -> Self {
@@ -68,10 +69,25 @@ impl Proof {
             subject: (!is_pinned).then(|| signature.subject().to_string()),
             authority: signature.authority().to_owned(),
             format: signature.format().as_str().to_owned(),
-            key_id: Some(signature.key().to_string()),
+            key_id: signature.certified().is_none().then(|| signature.key().to_string()),
+            identity: signature.certified().map(Identity::from),
             artifact: Some(signature.artifact().to_string()),
             signed_at: signature.time().map(|time| time.time().to_string()),
             timestamped_by: signature.time().map(|time| time.vouchers().to_vec()).unwrap_or_default(),
+            logged_by: signature.logs().to_vec(),
+        }
+    }
+}
+
+impl From<&Certified> for Identity {
+    fn from(certified: &Certified) -> Self {
+        let identity = certified.identity();
+        Self {
+            issuer: identity.issuer().unwrap_or_default().to_owned(),
+            subject: certified.subject().to_owned(),
+            claims: identity.claims().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            trust_root: certified.root().to_owned(),
+            published_by: certified.certificate_logs().to_vec(),
         }
     }
 }
@@ -85,7 +101,8 @@ impl Attested {
             authority: attestation.authority().to_owned(),
             predicate_type: attestation.predicate_type().to_owned(),
             format: attestation.format().as_str().to_owned(),
-            key_id: attestation.key().to_string(),
+            key_id: attestation.certified().is_none().then(|| attestation.key().to_string()),
+            identity: attestation.certified().map(Identity::from),
             subject: (!is_pinned).then(|| attestation.subject().to_string()),
             artifact: attestation.artifact().to_string(),
         }

@@ -1,6 +1,8 @@
 //! The verdict about one image as the outside sees it: one view for the JSON of `/v1/verdicts`, for admission, for
 //! the metrics and for the audit line. The core's own verdict becomes one of these in [`crate::judge`].
 
+use std::collections::BTreeMap;
+
 use hallmark_policy::{Code, Outcome, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -96,6 +98,9 @@ pub struct Proof {
     /// The key that signed: SHA-256 of its SubjectPublicKeyInfo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
+    /// Who signed, where a certificate holds the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// The manifest that the signature is about, where it is another than the pinned one: a child of the index, or the
     /// index that lists the image.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,12 +108,31 @@ pub struct Proof {
     /// The digest of the manifest that carries the signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,
-    /// When trusted timestamp authorities had seen the signature (RFC 3339), where they vouch for a time.
+    /// When trusted timestamp authorities or logs had seen the signature (RFC 3339), where they vouch for a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_at: Option<String>,
-    /// Those timestamp authorities.
+    /// Those timestamp authorities and logs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timestamped_by: Vec<String>,
+    /// The transparency logs that hold the signature, where the authority asks for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logged_by: Vec<String>,
+}
+
+/// Whom a certificate is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Who vouched for the subject to the certificate authority.
+    pub issuer: String,
+    /// The subject that was asked for.
+    pub subject: String,
+    /// What the certificate says of a build, by the names of the trust policy.
+    pub claims: BTreeMap<String, String>,
+    /// The name of the trust root whose authority issued the certificate.
+    pub trust_root: String,
+    /// The certificate logs that promised to publish it.
+    pub published_by: Vec<String>,
 }
 
 /// An attestation that meets a demand of a rule.
@@ -124,7 +148,11 @@ pub struct Attested {
     /// The format of the attestation.
     pub format: String,
     /// The key that signed: SHA-256 of its SubjectPublicKeyInfo.
-    pub key_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+    /// Who made it, where a certificate holds the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// The manifest that the attestation is about, where it is another than the pinned one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,

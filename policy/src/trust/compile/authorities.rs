@@ -9,6 +9,7 @@ use super::{Checks, Files};
 use crate::image::Digest;
 use crate::limits;
 use crate::trust::document::{AuthorityEntry, CompromiseEntry, KeyEntry, KeySource, Placed, TrustEarlierWord};
+use crate::trust::keyless::EvidenceDemands;
 use crate::trust::policy::AuthorityIndex;
 use crate::trust::problem::{Position, Problem, quoted};
 use crate::trust::root::{Authority, Compromise, KeyWindow, TrustEarlier, TrustedKey};
@@ -54,24 +55,11 @@ pub(super) fn compile(
             let hint = "give each authority its own name, or list the keys of both in one";
             checks.refuse(name.position, format!("{path}.name"), Problem::Duplicate, message, hint);
         }
-        refuse_unsupported(&entry.value, &path, checks);
         let keys = compile_keys(entry, AuthorityIndex(index), &path, keys, files, checks);
-        authorities.push(Authority { name: name.value.clone(), keys, timestamps: 0 });
+        let (name, identities) = (name.value.clone(), Vec::new());
+        authorities.push(Authority { name, keys, identities, evidence: EvidenceDemands::NOBODY });
     }
     authorities
-}
-
-/// What this version does not carry out is refused, never ignored: an ignored condition is a condition that is not met.
-fn refuse_unsupported(entry: &AuthorityEntry, path: &str, checks: &mut Checks<'_>) {
-    if let Some(keyless) = &entry.keyless {
-        let both = "`keys` and `keyless` in one authority would make one signer out of two";
-        let (message, hint) = if entry.keys.is_some() {
-            (both.to_owned(), "write two authorities, and say `any` or `all` of them in the rule")
-        } else {
-            ("`keyless` is not supported in this version".to_owned(), "use `keys`")
-        };
-        checks.refuse(keyless.position, format!("{path}.keyless"), Problem::NotSupported, message, hint);
-    }
 }
 
 fn compile_keys(
@@ -87,7 +75,7 @@ fn compile_keys(
         if entry.value.keyless.is_none() {
             let position = entry.value.keys.as_ref().map_or(entry.position, |list| list.position);
             let message = format!("the authority `{name}` has no keys");
-            let hint = "write at least one: `keys: [{publicKey: {file: release.pub}}]`";
+            let hint = "write at least one: `keys: [{publicKey: {file: release.pub}}]`, or identities under `keyless`";
             checks.refuse(position, format!("{path}.keys"), Problem::Empty, message, hint);
         }
         return Vec::new();
@@ -157,7 +145,9 @@ pub(super) fn bytes_of(
     checks: &mut Checks<'_>,
 ) -> Option<(Position, Vec<u8>)> {
     match (&source.value.file, &source.value.pem) {
-        (Some(file), None) => Some((file.position, load(file, path, keys, files, checks)?)),
+        (Some(file), None) => {
+            Some((file.position, load(file, limits::MAX_PUBLIC_KEY_BYTES, path, keys, files, checks)?))
+        }
         (None, Some(pem)) => Some((pem.position, pem.value.clone().into_bytes())),
         _ => {
             let message = format!("{what} is exactly one of `file` and `pem`");
@@ -167,8 +157,10 @@ pub(super) fn bytes_of(
     }
 }
 
-fn load(
+/// The bytes of a file, at most so many, which the document's digest names from here on.
+pub(super) fn load(
     file: &Placed<String>,
+    most: usize,
     path: &str,
     keys: &mut Keys,
     files: Files<'_>,
@@ -180,7 +172,11 @@ fn load(
         checks.refuse(file.position, format!("{path}.file"), Problem::InvalidValue, message, hint);
         return None;
     }
-    match files(&file.value) {
+    let bytes = files(&file.value).and_then(|bytes| match bytes.len() <= most {
+        true => Ok(bytes),
+        false => Err(format!("it is larger than {most} bytes")),
+    });
+    match bytes {
         Ok(bytes) => {
             // What is added to the digest is unambiguous: neither a text that loads nor a path has a NUL.
             let line = format!("\0{}\0{}", file.value, Digest::of(&bytes).encoded());

@@ -3,6 +3,7 @@
 mod authorities;
 mod exceptions;
 mod gates;
+mod keyless;
 mod rules;
 mod timestamps;
 
@@ -11,8 +12,10 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use self::authorities::Keys;
+use self::keyless::Roots;
 use super::document::{DefaultWord, Placed};
 use super::index::RuleIndex;
+use super::keyless::KnownRoots;
 use super::policy::{DefaultDecision, TrustPolicy};
 use super::problem::{PolicyError, PolicyErrors, Position, Problem, quoted};
 use super::read::Document;
@@ -23,7 +26,7 @@ use crate::limits;
 pub(super) type Files<'a> = &'a mut dyn FnMut(&str) -> Result<Vec<u8>, String>;
 
 /// Checks a document; see [`TrustPolicy::compile`].
-pub(super) fn compile(document: &Document, files: Files<'_>) -> Result<TrustPolicy, PolicyErrors> {
+pub(super) fn compile(document: &Document, known: &KnownRoots, files: Files<'_>) -> Result<TrustPolicy, PolicyErrors> {
     let mut checks = Checks::new(document);
     let content = &document.content;
     let spec = &content.spec.value;
@@ -31,9 +34,10 @@ pub(super) fn compile(document: &Document, files: Files<'_>) -> Result<TrustPoli
     let mut keys = Keys::default();
     let authorities = authorities::compile(&spec.authorities, &mut keys, files, &mut checks);
     let times = timestamps::compile(&spec.timestamp_authorities, &mut keys, files, &mut checks);
-    let authorities =
-        timestamps::required(&spec.authorities, authorities, spec.timestamp_authorities.len(), &mut checks);
+    let mut roots = Roots::compile(&spec.trust_roots, known, &mut keys, files, &mut checks);
+    let authorities = keyless::compile(spec, authorities, &mut roots, &mut checks);
     let rules = rules::compile(spec, &mut checks);
+    keyless::refuse_shared(spec, &authorities, &rules, &mut checks);
     if spec.rules.is_empty() && spec.default.is_none() {
         let hint = "write rules, or say what becomes of every image: `default: deny`";
         checks.refuse(
@@ -53,7 +57,7 @@ pub(super) fn compile(document: &Document, files: Files<'_>) -> Result<TrustPoli
         exceptions.iter().enumerate().map(|(index, exception)| (exception.image.clone(), index)).collect();
     Ok(TrustPolicy {
         name: content.metadata.name.value.clone(),
-        digest: Digest::of(&[document.text.as_bytes(), &keys.loaded].concat()),
+        digest: Digest::of(&[document.text.as_bytes(), &keys.loaded, &roots.named()].concat()),
         authorities,
         timestamp_authorities: times,
         index: RuleIndex::new(&rules),
@@ -99,6 +103,22 @@ impl<'a> Checks<'a> {
         let skipped = usize::try_from(position.column).ok()?.checked_sub(1)?;
         let scalar = |c: &char| !c.is_whitespace() && !",}]#".contains(*c);
         Some(line.chars().skip(skipped).take_while(scalar).collect())
+    }
+
+    /// Reads a count.
+    pub(super) fn count(&mut self, count: &Placed<i64>, path: &str) -> Option<usize> {
+        if self.scalar_at(count.position).is_some_and(|written| written != count.value.to_string()) {
+            let message = "this count is not written as a plain decimal number";
+            let hint = "readers of YAML differ about `010`, `0x1`, `1_0` and quoted numbers; write digits only";
+            self.refuse(count.position, path, Problem::InvalidValue, message, hint);
+            return None;
+        }
+        let read = usize::try_from(count.value).ok();
+        if read.is_none() {
+            let message = format!("{} can never vouch", count.value);
+            self.refuse(count.position, path, Problem::Unsatisfiable, message, "write 0 or more");
+        }
+        read
     }
 
     /// Checks a name that verdicts, logs and metrics repeat.

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use super::authorities::{Keys, bytes_of};
 use super::{Checks, Files};
 use crate::limits;
-use crate::trust::document::{AuthorityEntry, Placed, SignWindow, TimestampAuthorityEntry};
+use crate::trust::document::{Placed, SignWindow, TimestampAuthorityEntry};
 use crate::trust::problem::{Problem, quoted};
-use crate::trust::root::{Authority, TimestampAuthority, TrustedChain};
+use crate::trust::root::{TimestampAuthority, TrustedChain};
 use crate::verify::CertificateChain;
 
 /// Checks the timestamp authorities.
@@ -175,43 +175,4 @@ fn trusted_root(bytes: &[u8]) -> Result<Vec<TrustedChain>, String> {
         Ok(TrustedChain { chain, from: Some(authority.valid_for.start), until })
     };
     root.timestamp_authorities.into_iter().enumerate().map(chain).collect()
-}
-
-/// Puts into each authority how many timestamp authorities it needs.
-pub(super) fn required(
-    entries: &[Placed<AuthorityEntry>],
-    mut authorities: Vec<Authority>,
-    available: usize,
-    checks: &mut Checks<'_>,
-) -> Vec<Authority> {
-    for (index, entry) in entries.iter().enumerate() {
-        let Some(evidence) = &entry.value.evidence else { continue };
-        let path = format!("spec.authorities[{index}].evidence");
-        if let Some(logs) = evidence.value.logs.as_ref().filter(|logs| logs.value != 0) {
-            let message = "transparency logs are not supported in this version";
-            let hint = "write `logs: 0`, or leave it out, and ask for `timestamps`";
-            checks.refuse(logs.position, format!("{path}.logs"), Problem::NotSupported, message, hint);
-        }
-        let Some(count) = &evidence.value.timestamps else { continue };
-        let path = format!("{path}.timestamps");
-        if checks.scalar_at(count.position).is_some_and(|written| written != count.value.to_string()) {
-            let message = "this count is not written as a plain decimal number";
-            let hint = "readers of YAML differ about `010`, `0x1`, `1_0` and quoted numbers; write digits only";
-            checks.refuse(count.position, path, Problem::InvalidValue, message, hint);
-            continue;
-        }
-        match usize::try_from(count.value).ok().filter(|count| *count <= available) {
-            Some(count) => {
-                if let Some(authority) = authorities.get_mut(index) {
-                    authority.timestamps = count;
-                }
-            }
-            None => {
-                let message = format!("{} can never vouch: there are {available} timestamp authorities", count.value);
-                let hint = "list timestamp authorities under `spec.timestampAuthorities`, and ask for at most as many";
-                checks.refuse(count.position, path, Problem::Unsatisfiable, message, hint);
-            }
-        }
-    }
-    authorities
 }

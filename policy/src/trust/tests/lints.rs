@@ -25,8 +25,20 @@ fn document(key: &str, rule: &str, rest: &str) -> String {
     )
 }
 
+const SHARED: &str = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v2.0.0";
+
+/// The same with an authority of one identity.
+fn identity(subject: &str, more: &str) -> String {
+    let keys = "keys: [{publicKey: {file: 1.pub}}]";
+    let identity = format!("keyless: [{{issuer: https://a, subject: \"{subject}\"{more}}}]");
+    document("", "", "").replace(keys, &identity)
+}
+
 #[test]
 fn a_plain_policy_gets_no_remark() {
+    assert_eq!(remarks(&identity("https://github.com/acme/*/.github/workflows/*@refs/heads/main", "")), []);
+    let for_whom = ", claims: {sourceRepositoryUri: https://github.com/acme/app}";
+    assert_eq!(remarks(&identity(SHARED, for_whom)), []);
     assert_eq!(remarks(&document("", "", "")), []);
     assert_eq!(remarks(&document(", acceptUntil: 2030-01-01T00:00:00Z", ", mode: enforce", "  default: deny\n")), []);
     let bound = document("", ", reference: repository", "").replace("[r.io/x]", "[\"r.io/x/**\"]");
@@ -89,6 +101,19 @@ fn each_doubtful_field_gets_its_remark() {
             ScanWithoutAge,
             (6, 66),
             "spec.rules[0].attestations[0]".to_owned(),
+        ),
+        (
+            identity("https://github.com/acme/**@refs/heads/main", ""),
+            IdentityWide,
+            (5, 66),
+            "spec.authorities[0].keyless[0].subject".to_owned(),
+        ),
+        (identity(SHARED, ""), IdentityShared, (5, 66), "spec.authorities[0].keyless[0].subject".to_owned()),
+        (
+            identity("https://github.com/acme/x", ", trustRoot: staging"),
+            IdentityStaging,
+            (5, 106),
+            "spec.authorities[0].keyless[0].trustRoot".to_owned(),
         ),
         (document("", "", "  default: allow\n"), DefaultAllow, (7, 12), "spec.default".to_owned()),
         (

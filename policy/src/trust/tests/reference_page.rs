@@ -34,7 +34,10 @@ fn accepted() -> BTreeSet<String> {
         spec("{zzzzzzzzzz: 1}"),
         spec("{authorities: [{zzzzzzzzzz: 1}]}"),
         spec("{authorities: [{name: a, evidence: {zzzzzzzzzz: 1}}]}"),
+        spec("{authorities: [{name: a, keyless: [{zzzzzzzzzz: 1}]}]}"),
+        spec("{authorities: [{name: a, keyless: [{issuer: x, subject: s, claims: {zzzzzzzzzz: 1}}]}]}"),
         spec("{timestampAuthorities: [{zzzzzzzzzz: 1}]}"),
+        spec("{trustRoots: [{zzzzzzzzzz: 1}]}"),
         key("{zzzzzzzzzz: 1}"),
         key("{publicKey: {zzzzzzzzzz: 1}}"),
         key("{publicKey: {file: x}, sign: {zzzzzzzzzz: 1}}"),
@@ -113,6 +116,9 @@ fn every_example_of_the_reference_page_loads() {
         let mut next_key = |name: &str| {
             match name {
                 "old-tsa-chain.pem" => return Ok(include_bytes!("../../../testdata/openssl-rsa-chain.pem").to_vec()),
+                "private-root.json" => {
+                    return Ok(include_bytes!("../../../testdata/sigstore/peers/rekor-v1.root.json").to_vec());
+                }
                 "tsa-chain.pem" => return Ok(include_bytes!("../../../testdata/openssl-p384-chain.pem").to_vec()),
                 _ => {}
             }

@@ -31,6 +31,11 @@ pub struct ChainError {
 }
 
 impl CertificateChain {
+    /// Name and validity of each certificate, the lowest first.
+    pub(crate) fn described(&self) -> Vec<(String, Timestamp, Timestamp)> {
+        self.signer.iter().chain(&self.issuers).map(CheckedCertificate::described).collect()
+    }
+
     /// Reads certificates in PEM, one after the other, or one in DER: the signer's first, each issued by the next.
     ///
     /// # Errors

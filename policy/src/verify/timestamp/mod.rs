@@ -15,6 +15,7 @@ use crate::image::Digest;
 use crate::limits;
 use crate::reason::Code;
 use crate::signature::UnverifiedSignature;
+use crate::sigstore::Seen;
 use crate::trust::TimestampAuthority;
 
 /// Most facts about timestamps that are remembered for one signature.
@@ -71,6 +72,43 @@ impl TimeEvidence {
     /// How many timestamps there are, trusted or not.
     pub(super) fn carried(&self) -> usize {
         self.carried
+    }
+
+    /// What logs and timestamp authorities have said of a signature that others have weighed: the first time counts.
+    pub(crate) fn seen(seen: &[Seen], carried: usize) -> Self {
+        let mut seen: Vec<&Seen> = seen.iter().collect();
+        seen.sort_by(|a, b| (a.time, &a.by).cmp(&(b.time, &b.by)));
+        let mut vouchers: Vec<String> = Vec::new();
+        for one in &seen {
+            if !vouchers.contains(&one.by) {
+                vouchers.push(one.by.clone());
+            }
+        }
+        let verified = seen.first().map(|first| VerifiedTime { time: first.time, vouchers });
+        Self { verified, carried, ..Self::NONE }
+    }
+
+    /// The same evidence, where so many logs must hold the signature: the time by which as many distinct ones had it is a
+    /// trusted time too, where no timestamp authority was asked for.
+    pub(crate) fn or_logged(self, seen: &[Seen], logs: usize) -> Self {
+        let mut first: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for one in seen {
+            let time = first.entry(&one.by).or_insert(one.time);
+            *time = one.time.min(*time);
+        }
+        let mut distinct: Vec<(Timestamp, &str)> = first.into_iter().map(|(log, time)| (time, log)).collect();
+        distinct.sort_unstable();
+        let enough = distinct.len() >= logs.max(1);
+        distinct.truncate(logs.max(1));
+        let time = distinct.last().filter(|_| enough).map(|(time, _)| *time);
+        let is_earlier = |time: &Timestamp| self.verified.as_ref().is_none_or(|verified| *time < verified.time);
+        match time.filter(|time| self.required == 0 && is_earlier(time)) {
+            Some(time) => {
+                let vouchers = distinct.iter().map(|(_, log)| (*log).to_owned()).collect();
+                Self { verified: Some(VerifiedTime { time, vouchers }), ..self }
+            }
+            None => self,
+        }
     }
 
     /// One authority's word, for tests of what follows from it.

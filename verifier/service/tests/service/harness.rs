@@ -72,6 +72,8 @@ impl Fake {
             artifact: Some(Digest::of(b"artifact").to_string()),
             signed_at: None,
             timestamped_by: Vec::new(),
+            identity: None,
+            logged_by: Vec::new(),
         };
         ImageVerdict {
             pinned: Some(question.image.pin(Digest::of(b"image")).to_string()),

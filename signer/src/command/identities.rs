@@ -1,0 +1,184 @@
+//! The flags for identities in certificates: who must have signed, and who must vouch for it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hallmark_policy::trust::{
+    EvidenceDemands, KnownRoots, NamedRoot, PatternProblem, TextPattern, TrustSnapshot, TrustedIdentity,
+    issuer_expression, kind_of, subject_expression,
+};
+
+use super::trust_root;
+use crate::error::{Exit, Failure};
+
+/// Who must have signed, by a certificate.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Identities in certificates")]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// The subject that the certificate must be about, exactly: a workflow, an address, a service
+    #[arg(long, value_name = "SUBJECT", group = "identities")]
+    #[arg(conflicts_with_all = ["key", "policy", "certificate_identity_regexp"])]
+    certificate_identity: Option<String>,
+    /// The same as a regular expression for the whole subject; one that others' names could follow is refused
+    #[arg(long, value_name = "EXPRESSION", group = "identities", conflicts_with_all = ["key", "policy"])]
+    certificate_identity_regexp: Option<String>,
+    /// The issuer that the certificate must name, exactly
+    #[arg(long, value_name = "URL", conflicts_with_all = ["key", "policy", "certificate_oidc_issuer_regexp"])]
+    certificate_oidc_issuer: Option<String>,
+    /// The same as a regular expression for the whole issuer
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["key", "policy"])]
+    certificate_oidc_issuer_regexp: Option<String>,
+    /// What the certificate must say besides, by the names of the trust policy, such as
+    /// `sourceRepositoryUri=https://github.com/acme/app`; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", requires = "identities")]
+    certificate_claim: Vec<String>,
+    /// GitHub's event that set the build off
+    #[arg(long, value_name = "EVENT", requires = "identities")]
+    certificate_github_workflow_trigger: Option<String>,
+    /// GitHub's commit
+    #[arg(long, value_name = "SHA", requires = "identities")]
+    certificate_github_workflow_sha: Option<String>,
+    /// GitHub's name of the workflow
+    #[arg(long, value_name = "NAME", requires = "identities")]
+    certificate_github_workflow_name: Option<String>,
+    /// GitHub's repository, as owner/name
+    #[arg(long, value_name = "REPOSITORY", requires = "identities")]
+    certificate_github_workflow_repository: Option<String>,
+    /// GitHub's ref
+    #[arg(long, value_name = "REF", requires = "identities")]
+    certificate_github_workflow_ref: Option<String>,
+    /// Whom to believe: a trusted_root.json, in place of the public-good instance's that was built in
+    #[arg(long, value_name = "FILE", requires = "identities")]
+    trusted_root: Option<PathBuf>,
+    /// How many distinct transparency logs must hold the signature
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    require_logs: usize,
+    /// How many distinct timestamp authorities must have seen it
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    require_timestamps: usize,
+    /// How many distinct certificate logs must have promised to publish the certificate
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    require_certificate_logs: usize,
+}
+
+impl Arguments {
+    /// The trust that was named, if any was.
+    pub(super) fn load_if_named(&self) -> Result<Option<TrustSnapshot>, Failure> {
+        let identity = self.certificate_identity.as_ref().or(self.certificate_identity_regexp.as_ref());
+        let issuer = self.certificate_oidc_issuer.as_ref().or(self.certificate_oidc_issuer_regexp.as_ref());
+        match (identity, issuer) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => self.load().map(Some),
+            (Some(_), None) => {
+                let hint = "give `--certificate-oidc-issuer URL` as well: anybody may run an issuer that says so too";
+                Err(Failure::new(Exit::Usage, "nothing says who vouches for the identity", hint))
+            }
+            (None, Some(_)) => {
+                let hint =
+                    "give `--certificate-identity SUBJECT` as well; `hallmark inspect IMAGE` shows who it may be";
+                Err(Failure::new(Exit::Usage, "nothing says whom the certificate must be about", hint))
+            }
+        }
+    }
+
+    fn load(&self) -> Result<TrustSnapshot, Failure> {
+        let (kind, subject) = match (&self.certificate_identity, &self.certificate_identity_regexp) {
+            (Some(exact), _) => (kind_of(exact), pattern("--certificate-identity", TextPattern::exact(exact))?),
+            (None, expression) => {
+                let expression = expression.as_deref().unwrap_or_default();
+                // By what it stands for: `https:\/\/` is a URI.
+                let kind = kind_of(&expression.replace('\\', ""));
+                (kind, pattern("--certificate-identity-regexp", subject_expression(kind, expression))?)
+            }
+        };
+        let issuer = match (&self.certificate_oidc_issuer, &self.certificate_oidc_issuer_regexp) {
+            (Some(exact), _) => pattern("--certificate-oidc-issuer", TextPattern::exact(exact))?,
+            (None, expression) => {
+                let expression = expression.as_deref().unwrap_or_default();
+                pattern("--certificate-oidc-issuer-regexp", issuer_expression(expression))?
+            }
+        };
+        let root = self.root()?;
+        let evidence = EvidenceDemands {
+            logs: self.require_logs,
+            timestamps: self.require_timestamps,
+            certificate_logs: self.require_certificate_logs,
+            ..EvidenceDemands::NOBODY
+        };
+        self.check_demands(&root)?;
+        let identity = TrustedIdentity { issuer, kind, subject, claims: self.claims()?, root };
+        Ok(TrustSnapshot::for_identities(vec![identity], evidence))
+    }
+
+    fn root(&self) -> Result<Arc<NamedRoot>, Failure> {
+        match &self.trusted_root {
+            Some(file) => Ok(Arc::new(NamedRoot { name: file.display().to_string(), root: trust_root::read(file)? })),
+            None => match KnownRoots::embedded().find("public-good") {
+                Some(Ok(root)) => Ok(root),
+                Some(Err(problem)) => Err(trust_root::unusable("the built-in one", &problem)),
+                None => Err(trust_root::unusable("the built-in one", "it is not there")),
+            },
+        }
+    }
+
+    /// More than there are can never vouch, and without a time a certificate says nothing.
+    fn check_demands(&self, root: &NamedRoot) -> Result<(), Failure> {
+        let [logs, timestamps, certificate_logs] = root.root.vouchers();
+        for (flag, demanded, there) in [
+            ("--require-logs", self.require_logs, logs),
+            ("--require-timestamps", self.require_timestamps, timestamps),
+            ("--require-certificate-logs", self.require_certificate_logs, certificate_logs),
+        ] {
+            if demanded > there {
+                let message = format!("`{flag} {demanded}` can never be met: the trust root has {there}");
+                let hint = "ask for at most as many, or give the root of the instance that signed by `--trusted-root`";
+                return Err(Failure::new(Exit::Usage, message, hint));
+            }
+        }
+        if self.require_logs + self.require_timestamps == 0 {
+            let message = "a certificate lives for minutes, and nobody is to say when it was used";
+            let hint = "ask for `--require-logs 1` or `--require-timestamps 1`";
+            return Err(Failure::new(Exit::Usage, message, hint));
+        }
+        Ok(())
+    }
+
+    fn claims(&self) -> Result<Vec<(&'static str, TextPattern)>, Failure> {
+        let mut claims = Vec::new();
+        for (flag, name, value) in [
+            (
+                "--certificate-github-workflow-trigger",
+                "githubWorkflowTrigger",
+                &self.certificate_github_workflow_trigger,
+            ),
+            ("--certificate-github-workflow-sha", "githubWorkflowSha", &self.certificate_github_workflow_sha),
+            ("--certificate-github-workflow-name", "githubWorkflowName", &self.certificate_github_workflow_name),
+            (
+                "--certificate-github-workflow-repository",
+                "githubWorkflowRepository",
+                &self.certificate_github_workflow_repository,
+            ),
+            ("--certificate-github-workflow-ref", "githubWorkflowRef", &self.certificate_github_workflow_ref),
+        ] {
+            if let Some(value) = value {
+                claims.push((name, pattern(flag, TextPattern::exact(value))?));
+            }
+        }
+        for claim in &self.certificate_claim {
+            let (name, value) = claim.split_once('=').unwrap_or((claim, ""));
+            let known = hallmark_policy::sigstore::claim_names().find(|known| *known == name);
+            let Some(known) = known else {
+                let names: Vec<_> = hallmark_policy::sigstore::claim_names().collect();
+                let hint = format!("write NAME=VALUE; the names are {}", names.join(", "));
+                return Err(Failure::new(Exit::Usage, format!("there is no claim `{name}`"), hint));
+            };
+            claims.push((known, pattern("--certificate-claim", TextPattern::exact(value))?));
+        }
+        Ok(claims)
+    }
+}
+
+fn pattern(flag: &str, read: Result<TextPattern, PatternProblem>) -> Result<TextPattern, Failure> {
+    read.map_err(|problem| Failure::new(Exit::Usage, format!("`{flag}`: {problem}"), problem.hint))
+}
