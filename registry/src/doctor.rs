@@ -9,12 +9,13 @@ use http::header::{ACCEPT, DATE, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::Registry;
+use crate::endpoint::authority;
 use crate::mirror::Serves;
 use crate::push::PushError;
 use crate::quote::{error_body, quote};
 use crate::read::status_cause;
 use crate::registry::Shared;
-use crate::transport::Response;
+use crate::transport::{Failure, Probe, Response};
 use crate::upload::Begun;
 
 /// A clock that is further off than this breaks tokens, certificates and the dates of signatures.
@@ -50,13 +51,40 @@ pub enum Finding {
     Wrong,
 }
 
+impl Check {
+    /// What to do about it, where something is wrong on the way to the registry.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        if self.finding != Finding::Wrong {
+            return None;
+        }
+        match self.name {
+            "address" => Some("let the registry speak TLS; `--registry-ca-cert` believes an authority of your own"),
+            "clock" => {
+                Some("let both clocks be set by NTP; tokens, certificates and the dates of signatures depend on them")
+            }
+            "connection" => {
+                Some("check the port, and that no firewall is in the way; a proxy is taken from `HTTPS_PROXY`")
+            }
+            "credentials" => Some("run the program by hand; `docs/reference/credentials.md` says how it is asked"),
+            "name" => Some("check the spelling, and the resolver of this machine (`getent hosts NAME`)"),
+            "tls" => {
+                Some("give the authority of its certificate with `--registry-ca-cert`, and check this machine's clock")
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Registry {
     /// Looks at a registry without writing anything. With `repository_is_meant`, also at that repository; without, its
     /// path is only a name to ask by.
     pub async fn diagnose(&self, repository: &Repository, repository_is_meant: bool) -> Vec<Check> {
         let doctor = Doctor { shared: &self.shared, repository };
         let mut checks = vec![doctor.address(), doctor.credentials().await];
-        let (reach, answer) = doctor.reach(repository_is_meant).await;
+        checks.extend(doctor.way().await);
+        let (reach, tls, answer) = doctor.reach(repository_is_meant).await;
+        checks.extend(tls);
         checks.push(reach);
         if let Some((response, took)) = answer {
             checks.push(clock(&response, self.shared.now(), took));
@@ -112,12 +140,41 @@ impl Doctor<'_> {
         Check { name: "credentials", finding: Finding::Note, detail }
     }
 
+    /// The steps before the first request: a name, and a connection.
+    async fn way(&self) -> Vec<Check> {
+        let Ok(request) = self.shared.request(self.repository, Method::GET, "", self.shared.deadline()) else {
+            // What is wrong with the name is said by the others.
+            return Vec::new();
+        };
+        let host = authority(&request.endpoint.base);
+        let Probe { proxy, name, connection } = self.shared.clients.probe(&request.endpoint).await;
+        if let Some(proxy) = proxy {
+            let detail = format!("`{proxy}` is asked for it, which resolves and dials for itself");
+            return vec![Check { name: "proxy", finding: Finding::Note, detail }];
+        }
+        let name = name.map(|found| match found {
+            Ok(addresses) => {
+                let shown: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
+                let more = if addresses.len() > shown.len() { ", ..." } else { "" };
+                good("name", format!("`{host}` is at {}{more}", shown.join(", ")))
+            }
+            Err(problem) => wrong("name", format!("`{host}` cannot be resolved: {problem}")),
+        });
+        let connection = connection.map(|connected| match connected {
+            Ok((address, took)) => {
+                good("connection", format!("{address} takes connections, in {} ms", took.as_millis()))
+            }
+            Err(problem) => wrong("connection", format!("no connection comes about: {problem}")),
+        });
+        name.into_iter().chain(connection).collect()
+    }
+
     /// GET of `/v2/` (distribution-spec, "Determining Support"); or of the repository's tags, which needs the
-    /// permission that verification needs.
-    async fn reach(&self, repository_is_meant: bool) -> (Check, Option<(Response, Duration)>) {
+    /// permission that verification needs. With it, what became of TLS.
+    async fn reach(&self, repository_is_meant: bool) -> (Check, Option<Check>, Option<(Response, Duration)>) {
         let mut request = match self.shared.request(self.repository, Method::GET, "tags/list", self.shared.deadline()) {
             Ok(request) => request,
-            Err(cause) => return (unknown("reach", cause), None),
+            Err(cause) => return (unknown("reach", cause), None, None),
         };
         match repository_is_meant {
             true => drop(request.url.query_pairs_mut().append_pair("n", "1")),
@@ -126,8 +183,16 @@ impl Doctor<'_> {
         let started = Instant::now();
         let response = match self.shared.transport.send(&request).await {
             Ok(response) => response,
-            Err(failure) => return (unknown("reach", failure.cause(&request)), None),
+            Err(failure) => {
+                let tls = match &failure {
+                    Failure::Tls(problem) => Some(wrong("tls", format!("no TLS comes about: {problem}"))),
+                    _ => None,
+                };
+                return (unknown("reach", failure.cause(&request)), tls, None);
+            }
         };
+        let is_plain = request.endpoint.is_plain_http();
+        let tls = (!is_plain).then(|| good("tls", "TLS comes about, with a certificate that is believed"));
         let took = started.elapsed();
         let what = if repository_is_meant { format!("`{}`", self.repository) } else { "the registry".to_owned() };
         let check = match response.status {
@@ -138,7 +203,7 @@ impl Doctor<'_> {
             }
             _ => unknown("reach", status_cause(&request, &response)),
         };
-        (check, Some((response, took)))
+        (check, tls, Some((response, took)))
     }
 
     async fn referrers(&self) -> Check {

@@ -25,7 +25,7 @@ use crate::push::{PushError, PushedManifest};
 use crate::read::FetchedManifest;
 use crate::remembered::Remembered;
 use crate::revalidate::KnownListings;
-use crate::transport::{HostTraffic, Hosts, Stack, Transport};
+use crate::transport::{Clients, HostTraffic, Hosts, Stack, Transport};
 
 /// The client of every registry. Clones share connections, tokens, and what is remembered of registries.
 #[derive(Clone)]
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     throttle_patience: Duration,
     sent: Arc<AtomicU64>,
     dialled: Arc<Hosts>,
+    pub(crate) clients: Arc<Clients>,
     clock: Clock,
 }
 
@@ -101,7 +102,7 @@ impl Registry {
         salt: [u8; 32],
         budget: Arc<Budget>,
     ) -> Result<Self, ConfigurationError> {
-        let Stack { transport, sent, hosts: dialled } = stack;
+        let Stack { transport, sent, hosts: dialled, clients } = stack;
         let hosts = configuration.hosts.into_iter();
         let hosts: BTreeMap<_, _> =
             hosts.map(|(host, settings)| Ok((normal_host(&host)?, settings))).collect::<Result<_, _>>()?;
@@ -122,6 +123,7 @@ impl Registry {
             throttle_patience: configuration.throttle_patience,
             sent,
             dialled,
+            clients,
             clock,
         };
         let routes = Routes::new(&configuration.routes, &shared)?;
@@ -319,6 +321,7 @@ impl Shared {
             throttle_patience: self.throttle_patience,
             sent: Arc::clone(&self.sent),
             dialled: Arc::clone(&self.dialled),
+            clients: Arc::clone(&self.clients),
             clock: Arc::clone(&self.clock),
         }
     }

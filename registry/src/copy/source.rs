@@ -227,7 +227,7 @@ impl Bytewise {
 
 fn broken_off(host: &str, failure: &Failure) -> Cause {
     match failure {
-        Failure::Connection(problem) => {
+        Failure::Connection(problem) | Failure::Tls(problem) => {
             Cause::new(Code::RegistryUnavailable, format!("`{host}` broke off within a blob: {problem}"))
         }
         Failure::Deadline => Cause::new(Code::DeadlineExceeded, format!("`{host}` sends a blob too slowly")),

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -18,7 +18,7 @@ use super::Failure;
 use crate::address::{Reach, Refused};
 use crate::configuration::{Configuration, ConfigurationError, HostConfiguration, normal_host};
 use crate::endpoint::{Endpoint, authority, is_loopback, literal_address};
-use crate::quote::quote_error;
+use crate::quote::{quote, quote_error};
 
 /// Connections are kept longer than the pauses between admission requests usually are.
 const IDLE: Duration = Duration::from_secs(90);
@@ -28,6 +28,8 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const TLS_TO_PROXY: &str = "it has certificates of its own, and its proxy is spoken to over TLS: the proxy would be \
      believed by the same ones, and be shown the same ones; use a proxy with an `http://` address, or leave the host \
      out with `NO_PROXY`";
+/// Most addresses of one name that are tried when somebody asks how far one gets.
+const MAX_PROBED: usize = 4;
 /// What registries see of us.
 const USER_AGENT: &str = concat!("hallmark/", env!("CARGO_PKG_VERSION"));
 
@@ -36,7 +38,7 @@ type Made = OnceLock<Result<Client, String>>;
 type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// The HTTP clients.
-pub(super) struct Clients {
+pub(crate) struct Clients {
     connect_timeout: Duration,
     lookup: Lookup,
     /// The proxies of the environment.
@@ -53,6 +55,16 @@ pub(super) struct Clients {
     plain_loopback: Made,
     /// For what goes through a proxy, which resolves for itself.
     proxied: Made,
+}
+
+/// How far one gets on the way to a host, without a request.
+pub(crate) struct Probe {
+    /// The proxy that is spoken to in its place; then nothing else is looked at.
+    pub(crate) proxy: Option<String>,
+    /// What the host's name leads to; nothing for one that is written as an address.
+    pub(crate) name: Option<Result<Vec<IpAddr>, String>>,
+    /// The address that takes a connection, of those that may be dialled; nothing where there is none of these.
+    pub(crate) connection: Option<Result<(SocketAddr, Duration), String>>,
 }
 
 /// The clients of a host with an entry in the configuration.
@@ -201,6 +213,40 @@ impl Clients {
             }
         };
         made.as_ref().map_err(|problem| Failure::Setup(problem.clone()))
+    }
+
+    /// Looks how far one gets on the way to a registry: its name, and a connection.
+    pub(crate) async fn probe(&self, endpoint: &Endpoint) -> Probe {
+        let url = &endpoint.base;
+        let configured = self.configured.get(&authority(url));
+        let reach = configured.map_or_else(|| reach(endpoint, url), |host| host.reach);
+        if let Some(proxy) = self.proxy(url).filter(|_| reach != Reach::Loopback) {
+            let proxy = Some(proxy.uri().authority().map_or_else(String::new, ToString::to_string));
+            return Probe { proxy, name: None, connection: None };
+        }
+        let (name, addresses) = match (literal_address(url), url.host_str()) {
+            (Some(address), _) => (None, vec![address]),
+            (None, host) => match (self.lookup)(host.unwrap_or_default().to_owned()).await {
+                Ok(found) if !found.is_empty() => (Some(Ok(found.clone())), found),
+                Ok(_) => (Some(Err("it has no address".to_owned())), Vec::new()),
+                Err(error) => (Some(Err(quote(&error.to_string()))), Vec::new()),
+            },
+        };
+        let port = url.port_or_known_default().unwrap_or(443);
+        let mut connection = None;
+        for address in addresses.into_iter().filter(|address| reach.allows(*address)).take(MAX_PROBED) {
+            let (address, begun) = (SocketAddr::new(address, port), Instant::now());
+            let connecting = tokio::net::TcpStream::connect(address);
+            match tokio::time::timeout(self.connect_timeout, connecting).await {
+                Ok(Ok(_)) => {
+                    connection = Some(Ok((address, begun.elapsed())));
+                    break;
+                }
+                Ok(Err(error)) => connection = Some(Err(format!("{address}: {}", quote(&error.to_string())))),
+                Err(_) => connection = Some(Err(format!("{address} does not answer"))),
+            }
+        }
+        Probe { proxy: None, name, connection }
     }
 
     fn proxy(&self, url: &Url) -> Option<Intercept> {

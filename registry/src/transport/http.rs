@@ -1,6 +1,8 @@
 //! Sends one request and reads its response against a limit.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
@@ -21,7 +23,7 @@ const MAX_ERROR_BYTES: usize = 16 * 1024;
 
 /// Sends requests.
 pub(super) struct Http {
-    clients: Clients,
+    clients: Arc<Clients>,
     request_timeout: Duration,
     write_timeout: Duration,
 }
@@ -29,7 +31,11 @@ pub(super) struct Http {
 impl Http {
     pub(super) fn new(configuration: &Configuration) -> Result<Self, ConfigurationError> {
         let (request_timeout, write_timeout) = (configuration.request_timeout, configuration.operation_timeout);
-        Ok(Self { clients: Clients::new(configuration)?, request_timeout, write_timeout })
+        Ok(Self { clients: Arc::new(Clients::new(configuration)?), request_timeout, write_timeout })
+    }
+
+    pub(super) fn clients(&self) -> Arc<Clients> {
+        Arc::clone(&self.clients)
     }
 
     async fn send_in_time(&self, request: &Request) -> Result<Response, Failure> {
@@ -139,7 +145,16 @@ pub(super) fn connection(error: reqwest::Error) -> Failure {
         if let Some(refused) = inner.downcast_ref::<Refused>() {
             return Failure::Refused(refused.clone());
         }
+        if is_of_tls(inner) {
+            return Failure::Tls(quote_error(error));
+        }
         source = inner.source();
     }
     Failure::Connection(quote_error(error))
+}
+
+/// What an `io::Error` was made of, which may be another one, is not among its sources.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_of_tls(inner))
 }

@@ -40,6 +40,7 @@ use crate::endpoint::Endpoint;
 
 pub(crate) use account::Account;
 pub use advice::RateLimit;
+pub(crate) use clients::{Clients, Probe};
 pub(crate) use gate::backoff;
 pub use queue::HostTraffic;
 pub(crate) use queue::Hosts;
@@ -129,6 +130,8 @@ pub(crate) enum Failure {
     Timeout,
     /// The body is larger than the limit.
     TooLarge { limit: usize },
+    /// No TLS comes about: mostly because the certificate is not believed.
+    Tls(String),
     /// Credentials are refused, missing, or would go to someone else.
     Unauthorized(String),
     /// The host says that it serves nobody for longer than we can wait.
@@ -140,7 +143,9 @@ impl Failure {
     pub(crate) fn cause(&self, request: &Request) -> Cause {
         let to = &request.endpoint.name;
         match self {
-            Self::Connection(problem) => Cause::new(Code::RegistryUnavailable, format!("`{to}`: {problem}")),
+            Self::Connection(problem) | Self::Tls(problem) => {
+                Cause::new(Code::RegistryUnavailable, format!("`{to}`: {problem}"))
+            }
             Self::Credentials(problem) => Cause::new(Code::CredentialsUnavailable, format!("`{to}`: {problem}")),
             Self::Deadline => Cause::new(Code::DeadlineExceeded, format!("`{to}` had not answered at the deadline")),
             Self::Inconsistent(problem) => Cause::new(Code::RegistryInconsistent, format!("`{to}`: {problem}")),
@@ -165,6 +170,7 @@ pub(crate) struct Stack {
     /// How many requests went out.
     pub(crate) sent: Arc<AtomicU64>,
     pub(crate) hosts: Arc<Hosts>,
+    pub(crate) clients: Arc<Clients>,
 }
 
 impl Stack {
@@ -180,11 +186,12 @@ impl Stack {
         hosts: Arc<Hosts>,
     ) -> Result<Self, ConfigurationError> {
         let http = http::Http::new(configuration)?;
+        let clients = http.clients();
         let inner = count::Count { inner: http, sent: Arc::clone(&sent) };
         let retry = retry::Retry { inner, hosts: Arc::clone(&hosts), patience: configuration.throttle_patience };
         let redirect = redirect::Redirect { inner: retry };
         let auth = auth::Auth::new(redirect, configuration.credentials.clone());
-        Ok(Self { transport: Arc::new(auth), sent, hosts })
+        Ok(Self { transport: Arc::new(auth), sent, hosts, clients })
     }
 }
 

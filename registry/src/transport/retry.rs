@@ -177,6 +177,7 @@ mod tests {
             assert_eq!(attempts(Method::GET, vec![answer(status, &[]), good()]).await, 1, "{status}");
         }
         assert_eq!(attempts(Method::GET, vec![Err(Failure::Deadline), good()]).await, 1);
+        assert_eq!(attempts(Method::GET, vec![Err(Failure::Tls("no certificate".to_owned())), good()]).await, 1);
         assert_eq!(attempts(Method::GET, vec![after(429, 1), good()]).await, 2);
         assert_eq!(attempts(Method::GET, vec![after(429, 3), good()]).await, 1);
     }

@@ -20,14 +20,14 @@ use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use crate::scripted::{client_with, text};
 
 /// An authority that nobody knows.
-struct Authority {
+pub(crate) struct Authority {
     pem: Vec<u8>,
     der: CertificateDer<'static>,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -99,14 +99,25 @@ impl ClientCertVerifier for Doorman {
 }
 
 /// A server over TLS on loopback.
-struct Served {
-    host: String,
+pub(crate) struct Served {
+    pub(crate) host: String,
     /// How many client certificates it was shown.
     shown: Arc<AtomicUsize>,
 }
 
 /// Serves with a certificate for `name`, asking for client certificates of `clients`, strictly or not.
-fn serve(authority: &Authority, name: &str, clients: Option<(&Authority, bool)>, router: Router) -> Served {
+pub(crate) fn serve(authority: &Authority, name: &str, clients: Option<(&Authority, bool)>, router: Router) -> Served {
+    serve_speaking(&["h2", "http/1.1"], authority, name, clients, router)
+}
+
+/// The same, with the protocols that it offers (ALPN, RFC 7301).
+pub(crate) fn serve_speaking(
+    protocols: &[&str],
+    authority: &Authority,
+    name: &str,
+    clients: Option<(&Authority, bool)>,
+    router: Router,
+) -> Served {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let (certificate, key) = authority.issue(name);
     let shown = Arc::new(AtomicUsize::new(0));
@@ -125,7 +136,7 @@ fn serve(authority: &Authority, name: &str, clients: Option<(&Authority, bool)>,
     };
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let mut tls = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    tls.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -134,7 +145,7 @@ fn serve(authority: &Authority, name: &str, clients: Option<(&Authority, bool)>,
     Served { host: format!("localhost:{port}"), shown }
 }
 
-fn registry() -> Router {
+pub(crate) fn registry() -> Router {
     hallmark_embedded_registry::Registry::in_memory().router()
 }
 
@@ -146,7 +157,7 @@ fn always(answer: impl Fn(&Request) -> Response + Clone + Send + Sync + 'static)
     }))
 }
 
-fn believing(authority: &Authority) -> HostConfiguration {
+pub(crate) fn believing(authority: &Authority) -> HostConfiguration {
     HostConfiguration { ca_certificates_pem: Some(authority.pem.clone()), ..HostConfiguration::default() }
 }
 

@@ -9,6 +9,7 @@ use hallmark_policy::evidence::Observation;
 use hallmark_policy::image::Repository;
 use hallmark_registry::{Check, Configuration, CredentialSource, Finding, Registry};
 
+use crate::certificates::{Authority, believing, registry, serve};
 use crate::scripted::{Scripted, client, text};
 
 /// A client with the real clock.
@@ -56,6 +57,7 @@ async fn a_registry_that_is_well_is_called_so_and_nothing_is_written_unasked() {
     let expected = [
         ("address", "note"),
         ("credentials", "note"),
+        ("connection", "good"),
         ("reach", "good"),
         ("clock", "good"),
         ("referrers-api", "good"),
@@ -146,8 +148,9 @@ async fn must_not_call_a_registry_well_that_refuses_lies_about_the_time_or_is_no
 
     let nowhere: Repository = "127.0.0.1:1/app".parse().unwrap();
     let checks = awake(CredentialSource::anonymous()).diagnose(&nowhere, true).await;
-    assert_eq!(findings(&checks).get("reach"), Some(&"unknown"));
-    assert!(!findings(&checks).contains_key("referrers-api"));
+    let found = findings(&checks);
+    assert_eq!((found.get("reach"), found.get("connection")), (Some(&"unknown"), Some(&"wrong")), "{checks:?}");
+    assert!(!found.contains_key("referrers-api") && !found.contains_key("name"), "{checks:?}");
 
     let full = Scripted::with(
         |request| (request.method() == Method::POST).then(|| text(StatusCode::FORBIDDEN.as_u16(), "quota")),
@@ -157,4 +160,35 @@ async fn must_not_call_a_registry_well_that_refuses_lies_about_the_time_or_is_no
     let checks = awake(CredentialSource::anonymous()).diagnose_by_writing(&repository(&full)).await;
     assert_ne!(findings(&checks).get("push"), Some(&"good"));
     assert_eq!(checks.len(), 1);
+}
+
+/// Each step on the way fails by itself, with a hint of its own, and those before it are called good.
+#[tokio::test]
+async fn must_not_leave_it_open_on_which_step_the_way_ends() {
+    let authority = Authority::new();
+    let tls = serve(&authority, "localhost", None, registry()).host;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (host, believes, expected) in [
+        ("registry.invalid".to_owned(), false, &[("name", "wrong")][..]),
+        (format!("localhost:{closed}"), true, &[("name", "good"), ("connection", "wrong")]),
+        (tls.clone(), false, &[("name", "good"), ("connection", "good"), ("tls", "wrong")]),
+        (tls.clone(), true, &[("name", "good"), ("connection", "good"), ("tls", "good"), ("reach", "good")]),
+    ] {
+        // Another authority, so that TLS is spoken on this machine.
+        let believed = if believes { believing(&authority) } else { believing(&Authority::new()) };
+        let hosts = [(host.clone(), believed)].into();
+        let configuration = Configuration { hosts, ..Configuration::default() };
+        let registry = Registry::new(configuration, std::sync::Arc::new(Timestamp::now)).unwrap();
+        let checks = registry.diagnose(&format!("{host}/hallmark-doctor").parse().unwrap(), false).await;
+        let steps: Vec<_> = checks.iter().filter(|check| ["name", "connection", "tls"].contains(&check.name)).collect();
+        let found: Vec<_> = steps.iter().map(|check| (check.name, kind(&check.finding))).collect();
+        assert_eq!(
+            found,
+            expected.iter().copied().filter(|(name, _)| *name != "reach").collect::<Vec<_>>(),
+            "{checks:?}"
+        );
+        let reach = if expected.contains(&("reach", "good")) { "good" } else { "unknown" };
+        assert_eq!(findings(&checks).get("reach"), Some(&reach), "{checks:?}");
+        assert!(steps.iter().all(|check| check.hint().is_some() == (check.finding == Finding::Wrong)), "{steps:?}");
+    }
 }

@@ -4,6 +4,7 @@
 
 mod attach;
 mod certificates;
+mod connections;
 mod copy;
 mod credential_files;
 mod credential_programs;

@@ -42,7 +42,7 @@ impl CheckReport {
             Finding::Lacking => ("lacking", (None, None, Exit::Success)),
             Finding::Note => ("note", (None, None, Exit::Success)),
             Finding::Unknown(cause) => ("unknown", of(cause.code())),
-            Finding::Wrong => ("wrong", (None, None, Exit::Unexpected)),
+            Finding::Wrong => ("wrong", (None, check.hint(), Exit::Unexpected)),
         };
         Self { name: check.name, finding, detail: check.detail, code, hint, exit }
     }
