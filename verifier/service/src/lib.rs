@@ -12,6 +12,7 @@ pub mod deadline;
 mod files;
 pub mod judge;
 pub mod metrics;
+pub mod open_files;
 pub mod pipeline;
 pub mod registries;
 pub mod reload;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use hallmark_verifier_service::config::{LogFormat, Span};
+use hallmark_verifier_service::open_files;
 use hallmark_verifier_service::{Config, Listeners, Load, PipelineLoader, ReloadHandle, Service, serve};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -73,9 +74,17 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     if !arguments.check {
         start_log(&config)?;
     }
+    let shortage = open_files::provide(&config.limits);
     let load = PipelineLoader::new(&config).map_err(|error| Failure::new(INVALID, &error, error.hint()))?;
     if arguments.check {
+        if let Some((problem, hint)) = shortage.map(|shortage| shortage.texts()) {
+            // Nothing can be done when stderr is closed.
+            let _ = writeln!(std::io::stderr(), "warning: {problem}\nhint: {hint}");
+        }
         return check(&config, &load);
+    }
+    if let Some((problem, hint)) = shortage.map(|shortage| shortage.texts()) {
+        tracing::warn!(hint, "{problem}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Failure::new(1, format!("the runtime does not start: {error}"), "check the system's limits")
