@@ -14,6 +14,7 @@ use hallmark_registry::{Configuration, ContentCache, CredentialSource, Registry}
 use hallmark_verifier::{ContentLimits, ContentStore};
 
 use crate::harness::hostile::{Act, Fault};
+use crate::harness::programs::run_hallmark;
 use crate::harness::world::{FORMATS, Key, PATIENCE, REPOSITORY, World, ask, client, client_with, pipeline};
 
 /// How many requests a verdict took, those to places that hold nothing apart.
@@ -69,6 +70,31 @@ async fn a_cold_verdict_takes_as_few_requests_as_there_are_steps() {
                 let counted = count(&world, &client(), &image).await;
                 assert_eq!(counted, Count { needed, probes: 2 }, "{format} {is_ours} {image} {:?}", world.lines());
             }
+        }
+    }
+}
+
+/// The program as a user runs it: a process that knows nothing yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hallmark_verify_takes_no_request_more() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key.pub"), Key::new(1).public().to_pem()).unwrap();
+    for (format, is_ours, by_tag, by_digest) in [
+        (Format::SigstoreBundle, false, 4, 3),
+        (Format::SimpleSigning, false, 3, 2),
+        (Format::SigstoreBundle, true, 3, 2),
+        (Format::SimpleSigning, true, 2, 1),
+    ] {
+        let world = World::new();
+        if is_ours {
+            world.sign(&Key::new(1), format).await;
+        } else {
+            world.sign_as_cosign(&Key::new(1), format);
+        }
+        for (image, needed) in [(world.tagged(), by_tag), (world.pinned(), by_digest)] {
+            world.registry.clear();
+            run_hallmark(folder.path(), ["verify", "--key", "key.pub", &image.to_string()]).expect_success();
+            assert_eq!(world.lines().len(), needed + 2, "{format} {is_ours} {image} {:?}", world.lines());
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What a verdict and a signature cost where each request takes 20 ms, side by side with others in the same run. Prints
 //! tables; asserts nothing about time.
 //!
-//! Run it with `cargo bench -p hallmark-tests --bench roundtrips`; a debug build (`--profile dev`) shows much the same,
-//! because waiting dominates. Programs take turns, figures are medians; compare the ratios.
+//! Run it with `cargo bench -p hallmark-tests --bench roundtrips`, or one table with its word, `-- signing`. The programs
+//! are built in the bench's own profile, so that no debug build is compared with a release. Programs take turns, figures
+//! are medians; compare the ratios. What was measured is in `docs/performance.md`.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,9 +22,10 @@ mod harness;
 
 mod bare;
 mod crowd;
+mod footprint;
+mod signing;
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hallmark_policy::Outcome;
@@ -32,21 +34,31 @@ use tempfile::TempDir;
 
 use harness::hostile::Hostility;
 use harness::peers::{Peer, peer};
-use harness::programs::{PASSPHRASE, hallmark, run_hallmark};
+use harness::programs::run_hallmark;
 use harness::world::{Key, World, ask, client};
 
 /// What each request takes.
 pub(crate) const DELAY: Duration = Duration::from_millis(20);
 /// Pairs that a median is taken of.
 const PAIRS: usize = 9;
-/// Images of the table of goal G11.
-const MANY: usize = 1_000;
 
 fn main() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    cold_verdicts(&runtime);
-    runtime.block_on(crowd::tables());
-    signing();
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let tables: [(&str, fn()); 4] =
+        [("verdicts", verdicts), ("crowd", crowds), ("signing", signing::table), ("footprint", footprint::table)];
+    for (word, table) in tables {
+        if wanted.as_ref().is_none_or(|wanted| wanted == word) {
+            table();
+        }
+    }
+}
+
+fn verdicts() {
+    cold_verdicts(&tokio::runtime::Runtime::new().unwrap());
+}
+
+fn crowds() {
+    tokio::runtime::Runtime::new().unwrap().block_on(crowd::tables());
 }
 
 /// A registry whose requests take their time, with one image that has so many bundles of key 1.
@@ -148,39 +160,4 @@ fn verify_with_cosign(cosign: &Peer, folder: &Path, image: &str) {
 pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-/// Goal G11.
-fn signing() {
-    println!(
-        "\nSigning {MANY} images at {} ms a request, in one process, as bundles (goal: at most 5 s; with three requests \
-         to push, one to resolve and one to look, 32 at a time, waiting alone takes 3.1 s)\n",
-        DELAY.as_millis()
-    );
-    println!("| jobs | s | requests an image |");
-    println!("|---:|---:|---:|");
-    for jobs in [32, 64] {
-        let folder = TempDir::new().unwrap();
-        run_hallmark(folder.path(), ["key", "generate"]).expect_success();
-        let world = World::new();
-        let names: Vec<String> = (0..MANY)
-            .map(|number| {
-                let repository = format!("many/app{number}");
-                world.registry.push_image(&repository, "v1", repository.as_bytes());
-                format!("{}/{repository}:v1\n", world.registry.host())
-            })
-            .collect();
-        std::fs::write(folder.path().join("list"), names.concat()).unwrap();
-        world.registry.change(|hostility| hostility.delay = DELAY);
-        world.registry.clear();
-        let begun = Instant::now();
-        let mut command = Command::new(hallmark());
-        command.args(["sign", "--key", "hallmark.key", "--from-file", "list", "--jobs", &jobs.to_string()]);
-        command.current_dir(folder.path()).env_clear().env("HOME", folder.path()).env("HALLMARK_PASSWORD", PASSPHRASE);
-        let output = command.output().unwrap();
-        let time = begun.elapsed();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let requests = world.registry.requests().len();
-        println!("| {jobs} | {:.1} | {}.{} |", time.as_secs_f64(), requests / MANY, requests % MANY * 10 / MANY);
-    }
 }

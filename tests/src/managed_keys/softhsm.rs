@@ -1,12 +1,14 @@
 //! Keys on a PKCS #11 token: SoftHSM.
 
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use super::{Bench, KeyStore, keeps_every_promise};
 use crate::harness::peers::{Peer, peer};
+use crate::harness::programs::hallmark;
 
 const PIN: &str = "73915-right-pin";
 const WRONG_PIN: &str = "73915-wrong-pin";
@@ -144,4 +146,49 @@ fn a_token_keeps_every_promise() {
     let inline = bench.hallmark(&["sign", "--key", "pkcs11:object=p256?pin-value=1234", &image]);
     assert_eq!(inline.code, Some(2), "{inline:?}");
     assert!(!inline.stderr.contains("1234"), "{inline:?}");
+}
+
+/// A PIN that is typed at a terminal is asked for once, is not shown, and opens the token; a wrong one is not tried twice.
+#[test]
+fn a_pin_is_asked_for_at_a_terminal_and_not_shown_there() {
+    let Some(hsm) = SoftHsm::start() else { return };
+    let bench = Bench::new(&hsm);
+    for (pin, code) in [(PIN, 0), (WRONG_PIN, 21)] {
+        let image = bench.image(&format!("typed/{code}"));
+        let (ended, shown) =
+            at_a_terminal(&hsm, &bench, &["sign", "--key", &hsm.reference("ECDSA P-256"), &image], pin);
+        assert_eq!(ended, Some(code), "{shown}");
+        assert_eq!(shown.matches("PIN of the token that has").count(), 1, "{shown}");
+        assert!(!shown.contains(pin), "{shown}");
+        assert_eq!(shown.contains("the token does not take the PIN"), code != 0, "{shown}");
+    }
+    // Its twin: where there is no terminal, nobody is asked, and the message says what to do.
+    let image = bench.image("typed/nowhere");
+    let refused = bench.run(&[hsm.environment()], &["sign", "--key", &hsm.reference("ECDSA P-256"), &image]);
+    assert!(refused.stderr.contains("hint: set HALLMARK_PKCS11_PIN"), "{refused:?}");
+}
+
+/// Runs `hallmark` at a terminal of its own, types a line when it asks, and gives the exit code and all that was shown.
+fn at_a_terminal(hsm: &SoftHsm, bench: &Bench<'_>, arguments: &[&str], line: &str) -> (Option<i32>, String) {
+    let quoted = arguments.iter().map(|argument| format!("'{argument}'")).collect::<Vec<_>>().join(" ");
+    // util-linux: runs a command at a pseudoterminal, and ends as it does.
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &format!("'{}' {quoted}", hallmark().display()), "/dev/null"])
+        .current_dir(bench.path())
+        .env_clear()
+        .envs([hsm.environment(), ("HOME".to_owned(), bench.path().display().to_string())])
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut shown, mut byte) = (Vec::new(), [0]);
+    while !String::from_utf8_lossy(&shown).contains("`: ") && screen.read(&mut byte).unwrap() == 1 {
+        shown.push(byte[0]);
+    }
+    writeln!(keyboard, "{line}").unwrap();
+    screen.read_to_end(&mut shown).unwrap();
+    (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
 }

@@ -62,6 +62,11 @@ enum Key {
 
 impl Transit {
     pub(super) fn start(behaviour: Behaviour) -> Self {
+        Self::start_over(behaviour, None)
+    }
+
+    /// The same behind a certificate.
+    pub(super) fn start_over(behaviour: Behaviour, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let p256 = |seed: u8| Key::P256(p256::ecdsa::SigningKey::from_slice(&[seed; 32]).unwrap());
         let mut keys = BTreeMap::from([
             ("ecdsa-p256", vec![p256(1)]),
@@ -77,13 +82,22 @@ impl Transit {
         let state = Arc::new(Engine { behaviour, keys, requests, strays });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let address = format!("{scheme}://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(Arc::clone(&state));
         RUNTIME.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, router).await.unwrap();
+            match tls {
+                None => axum::serve(listener, router).await.unwrap(),
+                Some(tls) => axum::serve(Tls { listener, acceptor: tls.into() }, router).await.unwrap(),
+            }
         });
         Self { address, state }
+    }
+
+    /// Requests that got as far as the server's own code.
+    pub(super) fn requests(&self) -> usize {
+        self.state.requests.load(Ordering::SeqCst)
     }
 
     pub(super) fn environment(&self, prefix: &str, token: &str) -> Vec<(String, String)> {
@@ -99,6 +113,31 @@ impl Transit {
     /// Requests that were led astray by a redirect.
     pub(super) fn strays(&self) -> usize {
         self.state.strays.load(Ordering::SeqCst)
+    }
+}
+
+/// Connections whose handshake has succeeded.
+struct Tls {
+    listener: tokio::net::TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tls {
+    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.listener.accept().await.unwrap();
+            // Whoever does not like our certificate hangs up.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::transit::{Behaviour, TOKEN, Transit};
 use super::{Bench, KeyStore, keeps_every_promise};
+use crate::harness::tls::{Authority, Shown};
 
 impl KeyStore for Transit {
     fn kinds(&self) -> Vec<&'static str> {
@@ -115,4 +116,50 @@ fn must_not_attach_what_a_lying_server_calls_a_signature_nor_follow_it_elsewhere
         assert!(!inspected.contains("sigstore-bundle"), "{behaviour:?} {inspected}");
         assert_eq!(transit.strays(), 0, "the token was taken elsewhere");
     }
+}
+
+#[test]
+fn must_not_show_the_token_to_a_server_that_does_not_prove_who_it_is() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    for (shown, authority, is_trusted) in [
+        (Shown::Good, Some(&ours), true),
+        (Shown::Good, None, false),
+        (Shown::Good, Some(&other), false),
+        (Shown::OtherName, Some(&ours), false),
+        (Shown::Expired, Some(&ours), false),
+        (Shown::SelfSigned, Some(&ours), false),
+    ] {
+        let transit = Transit::start_over(Behaviour::Honest, Some(ours.server(shown)));
+        let bench = Bench::new(&transit);
+        for (prefix, reference) in [("VAULT", "hashivault://ed25519"), ("BAO", "openbao://ed25519")] {
+            let before = transit.requests();
+            let mut variables = transit.environment(prefix, TOKEN);
+            if let Some(authority) = authority {
+                let path = bench.path().join("ca.pem");
+                std::fs::write(&path, authority.pem()).unwrap();
+                variables.push((format!("{prefix}_CACERT"), path.display().to_string()));
+            }
+            let inspected = bench.run(&variables, &["key", "inspect", reference]);
+            let context = format!("{shown:?} {prefix} {inspected:?}");
+            assert_eq!(inspected.code == Some(0), is_trusted, "{context}");
+            assert_eq!(transit.requests() > before, is_trusted, "{context}");
+            let told = inspected.stderr.contains("hint: check VAULT_ADDR and VAULT_CACERT");
+            assert_eq!(told, !is_trusted, "{context}");
+        }
+    }
+}
+
+#[test]
+fn must_not_go_on_without_the_authority_that_was_named() {
+    let transit = Transit::start(Behaviour::Honest);
+    let bench = Bench::new(&transit);
+    std::fs::write(bench.path().join("none.pem"), "no certificate").unwrap();
+    for (file, message) in [("gone.pem", "gone.pem"), ("none.pem", "VAULT_CACERT does not hold certificates in PEM")] {
+        let mut variables = transit.environment("VAULT", TOKEN);
+        variables.push(("VAULT_CACERT".to_owned(), bench.path().join(file).display().to_string()));
+        let refused = bench.run(&variables, &["key", "inspect", "hashivault://ed25519"]);
+        assert_eq!(refused.code, Some(21), "{refused:?}");
+        assert!(refused.stderr.contains(message) && refused.stderr.contains("hint: "), "{refused:?}");
+    }
+    assert_eq!(transit.requests(), 0);
 }

@@ -95,8 +95,9 @@ impl Client {
             .timeout(TIMEOUT);
         if let Some(path) = variable("CACERT")? {
             let pem = file::read(Path::new(path.as_str()))?;
-            let certificates = Certificate::from_pem_bundle(pem.as_bytes())
-                .map_err(|_| Problem::local("VAULT_CACERT does not hold certificates in PEM"))?;
+            let certificates = Certificate::from_pem_bundle(pem.as_bytes()).ok().filter(|found| !found.is_empty());
+            let certificates =
+                certificates.ok_or_else(|| Problem::local("VAULT_CACERT does not hold certificates in PEM"))?;
             builder = builder.tls_certs_only(certificates);
         }
         let http = builder.build().map_err(|error| Problem::local(format!("no HTTP client: {error}")))?;
