@@ -129,6 +129,7 @@ impl Shared {
             endpoint: Arc::new(endpoint),
             repository,
             access,
+            beside: None,
             method,
             headers: HeaderMap::new(),
             body: Bytes::new(),

@@ -84,6 +84,7 @@ impl Shared {
         if let Some(from) = mount_from {
             let mut request = self.request(repository, Method::POST, "blobs/uploads/", deadline)?;
             request.url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from.path());
+            request.beside = (from != repository).then(|| from.clone());
             // That it may not be mounted is no reason not to send it; any other trouble shows below.
             if let Ok(response) = self.send_push(&request).await {
                 match response.status {

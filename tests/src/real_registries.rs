@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -11,7 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use hallmark_policy::image::{Descriptor, Digest, ImageReference, Index, Manifest, PinnedImage, media_type};
 use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::{Code, Outcome};
-use hallmark_registry::{Configuration, CredentialSource, HostConfiguration, Registry};
+use hallmark_registry::{
+    Configuration, CopyOptions, CredentialSource, Destination, HostConfiguration, Origin, Registry,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -211,6 +214,31 @@ async fn work_together(way: &Way) {
     assert!(succeeded, "{text}");
     let (code, text) = home.hallmark(&["verify", "--key", "cosign.pub", &name]);
     assert_eq!(code, 0, "{text}");
+}
+
+/// A token that is for the target alone does not open the source, and blobs that the registry has would be sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_within_a_registry_with_a_token_service_mounts_with_one_token_for_both_repositories() {
+    let tokens = TokenServer::start();
+    let setup = Setup { access: Access::Anonymous, tokens: Some(&tokens), tls: None };
+    let Some(registry) = DockerRegistry::with(&setup) else { return };
+    let way = Way {
+        host: registry.host().to_owned(),
+        password: Some(PASSWORD),
+        token_hosts: vec![tokens.host().to_owned()],
+        ..Way::default()
+    };
+    let (from, to) = (way.image("team/source"), way.image("team/target"));
+    let digest = push_image(&way.client(), &from).await;
+    tokens.take_requests();
+    let options = CopyOptions { jobs: 1, dry_run: false, allow_missing: false, progress: Arc::default() };
+    let target = Destination::Registry { repository: to.repository().clone(), tag: to.tag().cloned(), digest: None };
+    let copied = way.client().copy(&Origin::Registry(from), &target, &options).await.unwrap();
+    assert_eq!((copied.blobs.mounted, copied.blobs.copied), (2, 0), "{copied:?}");
+    assert_eq!(way.client().resolve(&to).await.found(), Some(&digest));
+    let both = "scope=repository%3Ateam%2Ftarget%3Apull%2Cpush&scope=repository%3Ateam%2Fsource%3Apull";
+    let asked = tokens.take_requests();
+    assert_eq!(asked.iter().filter(|query| query.contains(both)).count(), 1, "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

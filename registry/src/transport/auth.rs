@@ -507,6 +507,17 @@ mod tests {
             let log: BTreeMap<_, _> = layer.inner.take_log().into_iter().collect();
             assert_eq!(log.get("token").copied().unwrap_or_default(), count, "{repository} {access:?}");
         }
+        // A mount reads another repository, too: its token is for both, and for nothing but that pair.
+        layer.inner.take_log();
+        for (count, source) in
+            [(1, "registry.example.com/source"), (0, "registry.example.com/source"), (1, "registry.example.com/third")]
+        {
+            let mount = Request { access: Access::Push, ..request(Method::POST, "registry.example.com/app") };
+            let mount = Request { beside: Some(source.parse().unwrap()), ..mount };
+            assert!(layer.send(&mount).await.is_ok());
+            let log: BTreeMap<_, _> = layer.inner.take_log().into_iter().collect();
+            assert_eq!(log.get("token").copied().unwrap_or_default(), count, "{source}");
+        }
     }
 
     /// A registry that hides everything from those it does not know, and whose root takes a second to say nothing.

@@ -30,6 +30,7 @@ struct Scope {
     registry: String,
     repository: Repository,
     access: Access,
+    beside: Option<Repository>,
     generation: u64,
 }
 
@@ -116,7 +117,8 @@ impl Grants {
 impl Scope {
     fn of(request: &Request, generation: u64) -> Self {
         let registry = request.endpoint.name.clone();
-        Self { registry, repository: request.repository.clone(), access: request.access, generation }
+        let (repository, beside) = (request.repository.clone(), request.beside.clone());
+        Self { registry, repository, access: request.access, beside, generation }
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct Request {
     /// The repository that it is about: credentials and tokens are scoped to it.
     pub(crate) repository: Repository,
     pub(crate) access: Access,
+    /// Another repository of the registry that it reads: the source of a mount. Its token is for both.
+    pub(crate) beside: Option<Repository>,
     /// Nobody's, until [`auth`] shows who we are.
     pub(crate) account: Account,
     pub(crate) method: Method,
@@ -270,6 +272,7 @@ mod fake {
             endpoint: Arc::new(endpoint),
             repository,
             access: Access::Pull,
+            beside: None,
             account: Account::Nobody,
             method,
             headers: HeaderMap::new(),

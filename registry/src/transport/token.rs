@@ -96,7 +96,8 @@ fn token_request(
         Access::Pull => "pull",
         Access::Push => "pull,push",
     };
-    let scope = format!("repository:{}:{access}", request.repository.path());
+    let mut scopes = vec![format!("repository:{}:{access}", request.repository.path())];
+    scopes.extend(request.beside.as_ref().map(|beside| format!("repository:{}:pull", beside.path())));
     let mut url = realm.clone();
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -107,7 +108,8 @@ fn token_request(
             form.append_pair("refresh_token", token.expose());
             form.append_pair("service", service.unwrap_or_default());
             form.append_pair("client_id", "hallmark");
-            form.append_pair("scope", &scope);
+            // A list with spaces between (RFC 6749, section 3.3).
+            form.append_pair("scope", &scopes.join(" "));
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
             (Method::POST, Bytes::from(form.finish()))
         }
@@ -115,7 +117,9 @@ fn token_request(
             if let Some(service) = service {
                 url.query_pairs_mut().append_pair("service", service);
             }
-            url.query_pairs_mut().append_pair("scope", &scope);
+            for scope in &scopes {
+                url.query_pairs_mut().append_pair("scope", scope);
+            }
             if let Some(Credential::Basic { username, password }) = credential {
                 headers.insert(AUTHORIZATION, basic(username, password)?);
             }

@@ -3,7 +3,7 @@
 //!
 //! Run it with `cargo bench -p hallmark-tests --bench roundtrips`, or one table with its word, `-- signing`. The programs
 //! are built in the bench's own profile, so that no debug build is compared with a release. Programs take turns, figures
-//! are medians; compare the ratios. What was measured is in `docs/performance.md`.
+//! are medians; compare the ratios. `docs/performance.md` says what is counted.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,8 @@
 //! What a verdict costs, side by side with what it cannot be cheaper than. Prints tables; asserts nothing about time.
 //!
 //! Run it with `cargo bench -p hallmark-tests --bench table`, or one table with its word, `-- served`. Figures are
-//! medians; compare the ratios, not the absolute times, on a machine that others use as well. What was measured is in
-//! `docs/performance.md`.
+//! medians; compare the ratios, not the absolute times, on a machine that others use as well. `docs/performance.md` says
+//! what is counted, and which table is which.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints, and stops when its set-up is wrong")]
 
