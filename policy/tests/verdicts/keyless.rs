@@ -279,3 +279,92 @@ fn the_digest_of_a_policy_names_the_roots_that_it_stands_on() {
     let trust = TrustSnapshot::new(vec![policy]).unwrap();
     assert_eq!(judged(&trust, &[bundle(1)]).outcome(), Outcome::Allow);
 }
+
+/// E05, E08, E11 and an entry of another signature: what others say is weighed for what it is.
+#[test]
+fn must_not_count_one_log_twice_nor_a_retired_authority_nor_what_is_about_something_else() {
+    let root = |version: u8| -> Value { serde_json::from_str(&file(&format!("rekor-v{version}.root.json"))).unwrap() };
+    let both_logs = {
+        let mut one = root(1);
+        let more = root(2)["tlogs"][0].clone();
+        one["tlogs"].as_array_mut().unwrap().push(more);
+        one
+    };
+    let under = |root: &Value, evidence: &str| {
+        let text = document(&[&authority("v1", &format!(", evidence: {{{evidence}}}"))], "ci");
+        let written = Value::String(file("rekor-v1.root.json").parse::<Value>().unwrap().to_string()).to_string();
+        assert!(text.contains(&written));
+        snapshot(&[text.replace(&written, &Value::String(root.to_string()).to_string())])
+    };
+    let entries = |bundle: &mut Value, change: &dyn Fn(&mut Vec<Value>)| {
+        change(bundle["verificationMaterial"]["tlogEntries"].as_array_mut().unwrap());
+    };
+    let mut twice = bundle(1);
+    entries(&mut twice, &|entries| entries.push(entries[0].clone()));
+    assert_eq!(judged(&under(&both_logs, "logs: 1"), std::slice::from_ref(&twice)).outcome(), Outcome::Allow);
+    let verdict = judged(&under(&both_logs, "logs: 2"), &[twice]);
+    assert_eq!(code(&verdict), (Outcome::Deny, Some(Code::LogEntryMissing)));
+    assert!(verdict.reasons()[0].message.contains("1 of 2 distinct"), "{verdict:?}");
+    // The entry of another signature, of a log that is trusted as well.
+    let mut swapped = bundle(1);
+    entries(&mut swapped, &|entries| entries.push(bundle(2)["verificationMaterial"]["tlogEntries"][0].clone()));
+    let verdict = judged(&under(&both_logs, "logs: 1"), &[swapped]);
+    assert_eq!(code(&verdict), (Outcome::Deny, Some(Code::LogEntryInvalid)));
+    for (field, expected) in [
+        ("timestampAuthorities", Code::TimestampUntrusted),
+        ("tlogs", Code::LogEntryInvalid),
+        ("ctlogs", Code::CertificateUntrusted),
+        ("certificateAuthorities", Code::CertificateUntrusted),
+    ] {
+        let mut retired = root(1);
+        for element in retired[field].as_array_mut().unwrap() {
+            let window = serde_json::json!({"start": "2026-01-01T00:00:00Z", "end": "2026-11-01T00:00:00Z"});
+            match element.get_mut("publicKey") {
+                Some(key) => key["validFor"] = window,
+                None => element["validFor"] = window,
+            }
+        }
+        let verdict = judged(&under(&retired, "logs: 1, timestamps: 1"), &[bundle(1)]);
+        assert_eq!(code(&verdict), (Outcome::Deny, Some(expected)), "{field}");
+    }
+}
+
+/// E11: a clock that is a little behind is no matter for what was made a moment ago; one that is far off is told of.
+#[test]
+fn must_not_believe_a_time_that_has_not_come_and_says_what_the_clock_says() {
+    let trust = trust(&authority("v1", ""));
+    let evidence = attached(&[bundle(1)]);
+    let made: i64 =
+        bundle(1)["verificationMaterial"]["tlogEntries"][0]["integratedTime"].as_str().unwrap().parse().unwrap();
+    let at = |seconds: i64| {
+        let now = hallmark_policy::Timestamp::from_second(made - seconds).unwrap();
+        evaluate(&Question::about(image()), &trust, &evidence, None, now)
+    };
+    for behind in [0, 1, 10] {
+        assert_eq!(at(behind).outcome(), Outcome::Allow, "{behind}");
+    }
+    for behind in [11, 59, 86_400] {
+        let verdict = at(behind);
+        assert_eq!(code(&verdict), (Outcome::Deny, Some(Code::LogEntryInvalid)), "{behind}");
+        assert!(verdict.reasons()[0].message.contains("this machine's clock says"), "{verdict:?}");
+    }
+}
+
+/// Copies of genuine certificates with junk beside them cost what they cost, and hide no good one behind 127 others.
+#[test]
+fn must_not_let_others_bundles_use_up_the_work_for_a_good_one() {
+    let mut junk = bundle(1);
+    let entry = junk["verificationMaterial"]["tlogEntries"][0].clone();
+    junk["verificationMaterial"]["tlogEntries"].as_array_mut().unwrap().resize(32, entry);
+    let stranger = |place: usize| {
+        let mut bundle = junk.clone();
+        // A signature that the certificate's key did not make is looked at no further.
+        bundle["dsseEnvelope"]["payload"] = Value::String(format!("{place:04}"));
+        bundle
+    };
+    let mut bundles: Vec<Value> = (0..127).map(stranger).collect();
+    bundles.push(bundle(1));
+    let verdict = judged(&trust(&authority("v1", "")), &bundles);
+    assert_eq!(verdict.outcome(), Outcome::Allow);
+    assert_eq!(verdict.rejected().len(), 127);
+}

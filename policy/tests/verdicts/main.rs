@@ -1,6 +1,8 @@
 //! Verdicts over hand-made evidence: attacks and their allowed twins, mutants, and the laws that every verdict obeys.
 
 #[cfg(test)]
+mod annotations;
+#[cfg(test)]
 mod attacks;
 #[cfg(test)]
 mod attestations;
