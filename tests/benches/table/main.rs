@@ -8,6 +8,7 @@
 
 mod fixture;
 mod kept;
+mod keyless;
 mod served;
 mod throttled;
 
@@ -26,8 +27,9 @@ fn main() {
         return served::serve();
     }
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let tables: [(&str, fn()); 6] = [
+    let tables: [(&str, fn()); 7] = [
         ("verification", one_verification),
+        ("keyless", keyless::one_verification),
         ("policies", rules_and_keys),
         ("kept", kept::warm_images),
         ("memory", kept::distinct_images),
