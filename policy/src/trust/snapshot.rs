@@ -1,6 +1,6 @@
 //! Several documents, loaded together: what verdicts are asked against.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::keyless::{EvidenceDemands, TrustedIdentity};
@@ -103,6 +103,13 @@ impl TrustSnapshot {
     /// Names and digests of the documents, as every verdict states them.
     pub fn digests(&self) -> impl Iterator<Item = (&str, Digest)> {
         self.documents.iter().map(|document| (document.name.as_str(), document.digest))
+    }
+
+    /// The names of the trust roots that the documents' identities stand under, each once. A policy of keys has none.
+    #[must_use]
+    pub fn root_names(&self) -> BTreeSet<&str> {
+        let authorities = self.documents.iter().flat_map(|document| &document.authorities);
+        authorities.flat_map(|authority| &authority.identities).map(|identity| identity.root.name.as_str()).collect()
     }
 
     /// The rules that decide about an image, without looking at anything but names.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hallmark_policy::trust::{
-    EvidenceDemands, KnownRoots, NamedRoot, PatternProblem, TextPattern, TrustSnapshot, TrustedIdentity,
-    issuer_expression, kind_of, subject_expression,
+    EvidenceDemands, NamedRoot, PatternProblem, TextPattern, TrustSnapshot, TrustedIdentity, issuer_expression,
+    kind_of, subject_expression,
 };
 
 use super::trust_root;
@@ -114,11 +114,7 @@ impl Arguments {
     fn root(&self) -> Result<Arc<NamedRoot>, Failure> {
         match &self.trusted_root {
             Some(file) => Ok(Arc::new(NamedRoot { name: file.display().to_string(), root: trust_root::read(file)? })),
-            None => match KnownRoots::embedded().find("public-good") {
-                Some(Ok(root)) => Ok(root),
-                Some(Err(problem)) => Err(trust_root::unusable("the built-in one", &problem)),
-                None => Err(trust_root::unusable("the built-in one", "it is not there")),
-            },
+            None => trust_root::known_root("public-good"),
         }
     }
 

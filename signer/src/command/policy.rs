@@ -6,7 +6,7 @@ use hallmark_policy::evidence::DecodedEvidence;
 use hallmark_policy::image::ImageReference;
 use hallmark_policy::trust::{Lint, PolicyErrors, TrustPolicy, lint, schema};
 use hallmark_policy::verdict::{Question, decide_without_evidence, explain};
-use hallmark_verifier::{LoadedTrust, TrustFilesError, load_trust};
+use hallmark_verifier::{LoadedTrust, TrustFilesError};
 use serde::Serialize;
 
 use super::{registry_access, trust, verify};
@@ -75,7 +75,7 @@ pub(super) fn run(verb: Verb, output: Output) -> Result<Exit, Failure> {
 }
 
 fn check(arguments: &CheckArguments, output: Output) -> Result<Exit, Failure> {
-    match load_trust(&arguments.files) {
+    match super::trust::load(&arguments.files) {
         Ok(loaded) => {
             let report = CheckReport::valid(&loaded);
             match output.format {

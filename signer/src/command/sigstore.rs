@@ -4,10 +4,9 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hallmark_policy::limits;
 use hallmark_policy::sigstore::TrustedRoot;
 
-use super::{files, registry_access};
+use super::{files, registry_access, trust_root};
 use crate::error::{Exit, Failure};
 use crate::sigstore::ambient::{Provider, Source, nobody};
 use crate::sigstore::{Ceremony, Choice, Instance, Log, LogVersion, MAX_CONFIG_BYTES, Services, address};
@@ -113,17 +112,11 @@ impl Arguments {
     }
 
     fn root(&self, instance: Instance) -> Result<TrustedRoot, Failure> {
-        let root = match (&self.trusted_root, instance) {
-            (Some(file), _) => {
-                TrustedRoot::parse(&read(file, u64::try_from(limits::MAX_TRUSTED_ROOT_BYTES).unwrap_or(u64::MAX))?)
-            }
-            (None, Instance::Staging) => TrustedRoot::staging(),
-            (None, Instance::PublicGood) => TrustedRoot::public_good(),
-        };
-        root.map_err(|error| {
-            let hint = "give a complete `trusted_root.json` of the instance that signs";
-            Failure::new(Exit::Invalid, format!("the trusted root cannot be used: {error}"), hint)
-        })
+        match (&self.trusted_root, instance) {
+            (Some(file), _) => trust_root::read(file),
+            (None, Instance::Staging) => Ok(trust_root::known_root("staging")?.root.clone()),
+            (None, Instance::PublicGood) => Ok(trust_root::known_root("public-good")?.root.clone()),
+        }
     }
 }
 

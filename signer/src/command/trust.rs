@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use hallmark_policy::trust::TrustSnapshot;
-use hallmark_verifier::{TrustFilesError, load_trust};
+use hallmark_verifier::{LoadedTrust, TrustFilesError, load_trust, load_trust_with};
 
-use super::identities;
+use super::{identities, trust_root};
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 
@@ -41,13 +41,21 @@ impl Arguments {
     /// The trust that was named, if any was.
     pub(super) fn load_if_named(&self) -> Result<Option<TrustSnapshot>, Failure> {
         if !self.policy.is_empty() {
-            return Ok(Some(load_trust(&self.policy).map_err(failure)?.snapshot));
+            return Ok(Some(load(&self.policy).map_err(failure)?.snapshot));
         }
         if self.key.is_empty() {
             return self.identities.load_if_named();
         }
         let keys = self.key.iter().map(|text| text.parse::<KeyReference>()?.public_key());
         Ok(Some(TrustSnapshot::for_keys(keys.collect::<Result<_, _>>()?)))
+    }
+}
+
+/// Policies, with the trust roots that are kept. Where they name none, those are not even looked at.
+pub(super) fn load(paths: &[PathBuf]) -> Result<LoadedTrust, TrustFilesError> {
+    match load_trust(paths) {
+        Ok(loaded) if loaded.snapshot.root_names().is_empty() => Ok(loaded),
+        _ => load_trust_with(paths, &trust_root::known_roots()),
     }
 }
 

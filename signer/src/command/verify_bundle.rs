@@ -98,12 +98,12 @@ fn refused(code: Code, message: &str) -> Failure {
 }
 
 fn trusted_root(arguments: &Arguments) -> Result<TrustedRoot, Failure> {
-    let built_in = match (&arguments.trusted_root, arguments.staging) {
+    let name = match (&arguments.trusted_root, arguments.staging) {
         (Some(file), _) => return trust_root::read(file),
-        (None, true) => TrustedRoot::staging(),
-        (None, false) => TrustedRoot::public_good(),
+        (None, true) => "staging",
+        (None, false) => "public-good",
     };
-    built_in.map_err(|error| trust_root::unusable("the built-in one", &error.problem))
+    Ok(trust_root::known_root(name)?.root.clone())
 }
 
 /// A digest, unless a file has that name (sigstore-conformance, "FILE_OR_DIGEST").

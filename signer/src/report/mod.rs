@@ -9,6 +9,7 @@ mod explanation;
 mod repair;
 mod signing;
 mod trust_root;
+mod updated_root;
 mod verdict;
 
 pub(crate) use bundle::BundleReport;
@@ -20,6 +21,7 @@ pub(crate) use explanation::ExplanationReport;
 pub(crate) use repair::{RepairReport, RepositoryRepaired};
 pub(crate) use signing::{ImageSigned, SignatureReport, SignedAs, SigningReport, Status};
 pub(crate) use trust_root::TrustRootReport;
+pub(crate) use updated_root::UpdatedRootReport;
 pub(crate) use verdict::VerdictsReport;
 
 use hallmark_policy::Outcome;

@@ -33,3 +33,5 @@ mod run;
 mod shapes;
 #[cfg(test)]
 mod sign_and_verify;
+#[cfg(test)]
+mod trust_root;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use hallmark_verifier::trust_root::Mirror;
 use hallmark_verifier::{ContentLimits, EvidenceLimits};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub registry: Registry,
     /// Where evidence is kept.
     pub evidence: Evidence,
+    /// How the trusted roots of Sigstore's instances are kept fresh.
+    pub trust_roots: TrustRoots,
     /// Bounds.
     pub limits: Limits,
     /// The log.
@@ -121,6 +124,20 @@ pub struct Evidence {
     pub absence_life: Span,
 }
 
+/// How the trusted roots of Sigstore's instances are kept fresh: those that policies name, in the background.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct TrustRoots {
+    /// A folder of this service alone for the last good roots; without one, a restart begins with what was built in.
+    pub directory: Option<PathBuf>,
+    /// How often the TUF repositories are asked; never with 0.
+    pub refresh_every: Span,
+    /// Where the public-good instance's TUF repository is read, in place of its own address.
+    pub public_good_mirror: Option<String>,
+    /// Where the staging instance's TUF repository is read, in place of its own address.
+    pub staging_mirror: Option<String>,
+}
+
 /// Bounds on what comes from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -181,6 +198,7 @@ impl Default for Config {
             operations: Operations::default(),
             registry: Registry::default(),
             evidence: Evidence::default(),
+            trust_roots: TrustRoots::default(),
             limits: Limits::default(),
             log: Log::default(),
         }
@@ -208,6 +226,17 @@ impl Default for Evidence {
             listing_life: Span(listing_life),
             tag_life: Span(tag_life),
             absence_life: Span(absence_life),
+        }
+    }
+}
+
+impl Default for TrustRoots {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            refresh_every: Span::seconds(24 * 60 * 60),
+            public_good_mirror: None,
+            staging_mirror: None,
         }
     }
 }
@@ -342,6 +371,7 @@ impl Config {
             return fail("limits", "has a bound of 0, so that nothing could be answered");
         }
         self.evidence.check()?;
+        self.trust_roots.check()?;
         if self.reload_every.0.is_zero() {
             return fail("reloadEvery", "is 0, so that nothing else would be done");
         }
@@ -366,6 +396,21 @@ impl Evidence {
         }
         if self.absence_life > MAX_NAME_LIFE {
             return fail("evidence.absenceLife", "is more than a minute: an image that is signed would stay denied");
+        }
+        Ok(())
+    }
+}
+
+impl TrustRoots {
+    fn check(&self) -> Result<(), ConfigError> {
+        let problem = "is no http or https address without a password";
+        for (setting, mirror) in [
+            ("trustRoots.publicGoodMirror", &self.public_good_mirror),
+            ("trustRoots.stagingMirror", &self.staging_mirror),
+        ] {
+            if mirror.as_ref().is_some_and(|address| Mirror::at(address).is_err()) {
+                return Err(ConfigError::Setting { setting, problem });
+            }
         }
         Ok(())
     }
@@ -409,6 +454,13 @@ const SETTINGS: &[Setting] = &[
     Setting { key: "evidence.listingLife", put: |c, text| put(&mut c.evidence.listing_life, text) },
     Setting { key: "evidence.tagLife", put: |c, text| put(&mut c.evidence.tag_life, text) },
     Setting { key: "evidence.absenceLife", put: |c, text| put(&mut c.evidence.absence_life, text) },
+    Setting { key: "trustRoots.directory", put: |c, text| put_path(&mut c.trust_roots.directory, text) },
+    Setting { key: "trustRoots.refreshEvery", put: |c, text| put(&mut c.trust_roots.refresh_every, text) },
+    Setting {
+        key: "trustRoots.publicGoodMirror",
+        put: |c, text| put_text(&mut c.trust_roots.public_good_mirror, text),
+    },
+    Setting { key: "trustRoots.stagingMirror", put: |c, text| put_text(&mut c.trust_roots.staging_mirror, text) },
     Setting { key: "limits.bodyBytes", put: |c, text| put(&mut c.limits.body_bytes, text) },
     Setting { key: "limits.allBodiesBytes", put: |c, text| put(&mut c.limits.all_bodies_bytes, text) },
     Setting { key: "limits.bodyTimeout", put: |c, text| put(&mut c.limits.body_timeout, text) },
@@ -459,6 +511,12 @@ fn put_yaml<T: for<'de> Deserialize<'de>>(slot: &mut T, text: &str) -> Result<()
 /// A path; an empty text is none.
 fn put_path(slot: &mut Option<PathBuf>, text: &str) -> Result<(), String> {
     *slot = (!text.is_empty()).then(|| PathBuf::from(text));
+    Ok(())
+}
+
+/// A text; an empty one is none.
+fn put_text(slot: &mut Option<String>, text: &str) -> Result<(), String> {
+    *slot = (!text.is_empty()).then(|| text.to_owned());
     Ok(())
 }
 
@@ -594,6 +652,8 @@ mod tests {
             ("registry: {routes: {r.example: {mirrors: [{serves: tags}]}}}", vec![], "location"),
             ("registry: {routes: {r.example: {mirrors: [{location: m, serves: all}]}}}", vec![], "digestsAndTags"),
             ("reloadEvery: 0s", vec![], "`reloadEvery`"),
+            ("trustRoots: {publicGoodMirror: nowhere}", vec![], "`trustRoots.publicGoodMirror`"),
+            ("trustRoots: {stagingMirror: \"https://ann:SECRET@a\"}", vec![], "`trustRoots.stagingMirror`"),
             ("evidence: {maxBytes: 0}", vec![], "`evidence.maxBytes`"),
             ("evidence: {listingLife: 3600001ms}", vec![], "`evidence.listingLife`"),
             ("evidence: {tagLife: 60001ms}", vec![], "`evidence.tagLife`"),

@@ -22,6 +22,7 @@ pub mod session;
 mod span;
 pub mod text;
 mod tls;
+mod trust_roots;
 pub mod verdict;
 mod watch;
 

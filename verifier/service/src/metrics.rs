@@ -4,9 +4,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use hallmark_policy::{Code, Outcome};
+use hallmark_policy::{Code, Outcome, Timestamp};
 use hallmark_registry::HostTraffic;
 use hallmark_verifier::ContentStore;
+use hallmark_verifier::trust_root::RootReport;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -76,6 +77,20 @@ struct RegistryLabels {
     registry: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RootLabels {
+    root: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefreshLabels {
+    root: String,
+    result: &'static str,
+}
+
+/// Where the trusted roots in use are seen.
+type Roots = Box<dyn Fn() -> Vec<RootReport> + Send + Sync>;
+
 /// Where the traffic with registries is seen.
 type Traffic = Box<dyn Fn() -> Vec<HostTraffic> + Send + Sync>;
 
@@ -102,6 +117,10 @@ pub struct Metrics {
     registry_rate_limit: Family<RegistryLabels, Gauge>,
     registry_rate_limit_remaining: Family<RegistryLabels, Gauge>,
     registry_rate_limit_window: Family<RegistryLabels, Gauge>,
+    roots: OnceLock<Roots>,
+    trust_root_age: Family<RootLabels, Gauge>,
+    trust_root_fresh_for: Family<RootLabels, Gauge>,
+    trust_root_refreshes: Family<RefreshLabels, Counter>,
     content: OnceLock<Arc<ContentStore>>,
     evidence_disk_in_use: Gauge,
     evidence_disk_bytes: Gauge,
@@ -132,6 +151,10 @@ impl Default for Metrics {
             registry_rate_limit: Family::default(),
             registry_rate_limit_remaining: Family::default(),
             registry_rate_limit_window: Family::default(),
+            roots: OnceLock::new(),
+            trust_root_age: Family::default(),
+            trust_root_fresh_for: Family::default(),
+            trust_root_refreshes: Family::default(),
             content: OnceLock::new(),
             evidence_disk_in_use: Gauge::default(),
             evidence_disk_bytes: Gauge::default(),
@@ -139,6 +162,7 @@ impl Default for Metrics {
         };
         metrics.register();
         metrics.register_registries();
+        metrics.register_roots();
         metrics
     }
 }
@@ -197,6 +221,17 @@ impl Metrics {
         let help = "The window of a registry's limit";
         let window = self.registry_rate_limit_window.clone();
         registry.register_with_unit("registry_rate_limit_window", help, Unit::Seconds, window);
+    }
+
+    fn register_roots(&mut self) {
+        let registry = &mut self.registry;
+        let help =
+            "Time since a TUF repository vouched for the trusted root in use; not there while it is the built-in one";
+        registry.register_with_unit("trust_root_age", help, Unit::Seconds, self.trust_root_age.clone());
+        let help = "Time until that word ends; negative after it, and the root stays in use";
+        registry.register_with_unit("trust_root_fresh_for", help, Unit::Seconds, self.trust_root_fresh_for.clone());
+        let help = "Attempts to refresh a trusted root";
+        registry.register("trust_root_refreshes", help, self.trust_root_refreshes.clone());
     }
 
     /// Counts one verdict.
@@ -282,6 +317,31 @@ impl Metrics {
         let _ = self.traffic.set(Box::new(traffic));
     }
 
+    /// Shows from now on how fresh the trusted roots in use are.
+    pub fn observe_roots(&self, roots: impl Fn() -> Vec<RootReport> + Send + Sync + 'static) {
+        // The first stays: there is one set in a service.
+        let _ = self.roots.set(Box::new(roots));
+    }
+
+    /// The names are two at most: those that trust policies know.
+    fn look_at_roots(&self, now: Timestamp) {
+        let Some(roots) = self.roots.get() else { return };
+        for report in roots() {
+            let RootReport { name: root, refreshed_at, fresh_until, refreshed, failed, .. } = report;
+            for (result, count) in [("success", refreshed), ("failure", failed)] {
+                let labels = RefreshLabels { root: root.clone(), result };
+                self.trust_root_refreshes.get_or_create(&labels).inner().store(count, Ordering::Relaxed);
+            }
+            let labels = RootLabels { root };
+            if let Some(at) = refreshed_at {
+                self.trust_root_age.get_or_create(&labels).set(now.duration_since(at).as_secs());
+            }
+            if let Some(until) = fresh_until {
+                self.trust_root_fresh_for.get_or_create(&labels).set(until.duration_since(now).as_secs());
+            }
+        }
+    }
+
     /// Only registries that rules name are asked, so that there are as many labels as the operator has written down.
     fn look_at_registries(&self) {
         for host in self.traffic.get().map(|traffic| traffic()).unwrap_or_default() {
@@ -321,6 +381,7 @@ impl Metrics {
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         self.look_at_disk();
         self.look_at_registries();
+        self.look_at_roots(Timestamp::now());
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -331,7 +392,6 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::verdict::Reason;
-    use hallmark_policy::Timestamp;
 
     #[test]
     fn no_request_makes_a_new_series() {

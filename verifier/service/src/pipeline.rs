@@ -8,11 +8,14 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hallmark_policy::Timestamp;
-use hallmark_policy::image::{ImageReference, Repository};
+use hallmark_policy::image::{Digest, ImageReference, Repository};
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::Question;
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
-use hallmark_verifier::{Clock, ContentLimits, ContentStore, EvidenceLimits, EvidenceSource, Pipeline, load_trust};
+use hallmark_verifier::trust_root::{self, RootSource, TrustRootFolder, TrustRoots};
+use hallmark_verifier::{
+    Clock, ContentLimits, ContentStore, EvidenceLimits, EvidenceSource, Pipeline, load_trust_with,
+};
 
 use crate::config::{Config, Evidence};
 use crate::registries::{Registries, RegistrySetupError};
@@ -28,6 +31,7 @@ pub struct PipelineLoader {
     paths: Vec<PathBuf>,
     accept_example_keys: bool,
     dangers: Arc<Dangers>,
+    roots: Arc<TrustRoots>,
 }
 
 /// What weakens the checks of a registry, by its host in the normal form of references.
@@ -47,7 +51,8 @@ impl PipelineLoader {
         let registries = Arc::new(Registries::open(&config.registry, Arc::clone(&content), Arc::clone(&clock))?);
         let source: Arc<dyn EvidenceSource> = Arc::<Registries>::clone(&registries);
         let pipeline = Pipeline::with_content(source, clock, lives(&config.evidence), Some(Arc::clone(&content)));
-        Ok(Self { content: Some(content), registries: Some(registries), ..Self::over(pipeline, config) })
+        let roots = Arc::new(trust_roots(&config.trust_roots).restored(Timestamp::now()));
+        Ok(Self { content: Some(content), registries: Some(registries), roots, ..Self::over(pipeline, config) })
     }
 
     /// A loader over a pipeline that the caller has made.
@@ -55,8 +60,23 @@ impl PipelineLoader {
     pub fn over(pipeline: Pipeline, config: &Config) -> Self {
         let (paths, accept_example_keys) = (config.policies.clone(), config.danger_accept_example_keys);
         let dangers = Arc::new(dangers(config));
-        Self { pipeline, content: None, registries: None, paths, accept_example_keys, dangers }
+        let roots = Arc::new(TrustRoots::new(Vec::new(), None));
+        Self { pipeline, content: None, registries: None, paths, accept_example_keys, dangers, roots }
     }
+}
+
+/// The repositories of the instances that policies may name, where the settings say that they are read.
+fn trust_roots(settings: &crate::config::TrustRoots) -> TrustRoots {
+    let sources = [("public-good", &settings.public_good_mirror), ("staging", &settings.staging_mirror)];
+    let sources = sources.into_iter().filter_map(|(name, mirror)| {
+        let source = RootSource::known(name)?;
+        match mirror {
+            // The settings were checked: what is no address is none of these.
+            Some(address) => Some(source.from_mirror(trust_root::Mirror::at(address).ok()?)),
+            None => Some(source),
+        }
+    });
+    TrustRoots::new(sources.collect(), settings.directory.clone().map(TrustRootFolder::new))
 }
 
 fn dangers(config: &Config) -> Dangers {
@@ -96,8 +116,15 @@ impl Load for PipelineLoader {
         Some((self.registries.clone()?, self.pipeline.clone()))
     }
 
+    fn trust_roots(&self) -> Option<Arc<TrustRoots>> {
+        Some(Arc::clone(&self.roots))
+    }
+
     fn load(&self) -> Result<Loaded, LoadError> {
-        let trust = load_trust(&self.paths)
+        // Before they are used: what becomes newer meanwhile is noticed, because its digest is another.
+        let refreshed = RootSource::names().filter_map(|name| Some((name.to_owned(), self.roots.digest(name)?)));
+        let mut roots: BTreeMap<String, Digest> = refreshed.collect();
+        let trust = load_trust_with(&self.paths, &self.roots.known())
             .map_err(|error| LoadError { message: error.to_string(), hint: error.hint().to_owned() })?;
         let examples = example_keys::among(&trust.snapshot, EXAMPLE_KEYS);
         if let (Some(key), false) = (examples.first(), self.accept_example_keys) {
@@ -114,9 +141,13 @@ impl Load for PipelineLoader {
         let policies =
             digests.map(|(name, digest)| PolicyInForce { name: name.to_owned(), digest: digest.to_string() }).collect();
         let (pipeline, dangers) = (self.pipeline.clone(), Arc::clone(&self.dangers));
+        let named = trust.snapshot.root_names();
+        roots.retain(|name, _| named.contains(name.as_str()));
+        let names = RootSource::names().filter(|name| named.contains(name)).map(str::to_owned).collect();
         Ok(Loaded {
-            session: Arc::new(PipelineSession { pipeline, trust: trust.snapshot, policies, dangers }),
+            session: Arc::new(PipelineSession { pipeline, trust: trust.snapshot, policies, dangers, roots: names }),
             files: trust.files,
+            roots,
         })
     }
 }
@@ -127,6 +158,7 @@ struct PipelineSession {
     trust: TrustSnapshot,
     policies: Vec<PolicyInForce>,
     dangers: Arc<Dangers>,
+    roots: Vec<String>,
 }
 
 impl Session for PipelineSession {
@@ -136,6 +168,10 @@ impl Session for PipelineSession {
 
     fn dangers(&self, image: &ImageReference) -> &[&'static str] {
         self.dangers.get(image.repository().host()).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn trust_roots(&self) -> &[String] {
+        &self.roots
     }
 
     fn verdict<'a>(&'a self, question: &'a Question, deadline: Instant) -> BoxFuture<'a, ImageVerdict> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Digest;
 use hallmark_policy::limits::{MAX_POLICY_BYTES, MAX_PUBLIC_KEY_BYTES};
+use hallmark_verifier::trust_root::TrustRoots;
 use hallmark_verifier::{ContentStore, Pipeline};
 use tokio::sync::watch;
 
@@ -33,6 +34,11 @@ pub trait Load: Send + Sync + 'static {
         None
     }
 
+    /// The trusted roots that are refreshed in the background.
+    fn trust_roots(&self) -> Option<Arc<TrustRoots>> {
+        None
+    }
+
     /// Reads every document and key, all together or not at all. Called where blocking is allowed.
     ///
     /// # Errors
@@ -46,6 +52,8 @@ pub struct Loaded {
     pub session: Arc<dyn Session>,
     /// Every file that was read, with the digest of its bytes.
     pub files: BTreeMap<PathBuf, Digest>,
+    /// The trusted roots that were refreshed, of those that the documents name, by their digests.
+    pub roots: BTreeMap<String, Digest>,
 }
 
 /// Why a set of documents does not load.
@@ -88,6 +96,8 @@ pub(crate) struct Reloader {
     asked: watch::Receiver<()>,
     /// The files that made what is in force.
     files: BTreeMap<PathBuf, Digest>,
+    /// The refreshed roots with which they were loaded.
+    roots: BTreeMap<String, Digest>,
     /// What everything looked like when it was last read.
     looks: Looks,
     /// Why the last attempt failed, if it did.
@@ -107,7 +117,16 @@ impl Reloader {
         handle: &ReloadHandle,
     ) -> Self {
         let asked = handle.subscribe();
-        Self { load, in_force, metrics, asked, files: BTreeMap::new(), looks: Looks::default(), failing: None }
+        Self {
+            load,
+            in_force,
+            metrics,
+            asked,
+            files: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            looks: Looks::default(),
+            failing: None,
+        }
     }
 
     /// Looks at the files every so often, and reads them again when they have changed or when it is asked to.
@@ -144,20 +163,20 @@ impl Reloader {
         });
         self.looks = looks;
         match result {
-            Ok(Loaded { session, files }) if self.files != files => self.put_in_force(session, files),
+            Ok(loaded) if self.files != loaded.files || self.roots != loaded.roots => self.put_in_force(loaded),
             Ok(_) => self.confirm(),
             Err(error) if self.failing.as_ref() == Some(&error) => {}
             Err(error) => self.keep(error),
         }
     }
 
-    fn put_in_force(&mut self, session: Arc<dyn Session>, files: BTreeMap<PathBuf, Digest>) {
+    fn put_in_force(&mut self, Loaded { session, files, roots }: Loaded) {
         self.metrics.policies_loaded(session.policies());
         let policies: Vec<_> =
             session.policies().iter().map(|policy| format!("{}@{}", policy.name, policy.digest)).collect();
         tracing::info!(policies = policies.join(","), files = files.len(), "trust policies are in force");
         self.in_force.replace(session, Timestamp::now());
-        self.files = files;
+        (self.files, self.roots) = (files, roots);
         self.failing = None;
     }
 

@@ -16,6 +16,7 @@ use crate::reload::{Load, ReloadHandle, Reloader};
 use crate::server::{Server, run_until};
 use crate::session::InForce;
 use crate::tls::{TlsError, server_config};
+use crate::trust_roots::keep_fresh;
 use crate::watch::{Debounce, Looks};
 
 /// A service that can be run.
@@ -75,6 +76,11 @@ pub async fn serve(
     if let Some(content) = load.content() {
         state.metrics.observe_content(content);
     }
+    let roots = load.trust_roots();
+    if let Some(roots) = &roots {
+        let (roots, in_force) = (Arc::clone(roots), Arc::clone(&state.in_force));
+        state.show_roots(move || roots.report(&in_force.trust_roots()));
+    }
     let (in_force, metrics) = (Arc::clone(&state.in_force), Arc::clone(&state.metrics));
     let mut background = tokio::task::JoinSet::new();
     if let Some((registries, pipeline)) = load.registries() {
@@ -88,6 +94,10 @@ pub async fn serve(
     reloader.read().await;
 
     background.spawn(reloader.watch(config.reload_every.0));
+    let every = config.trust_roots.refresh_every.0;
+    if let Some(roots) = roots.filter(|_| !every.is_zero()) {
+        background.spawn(keep_fresh(roots, Arc::clone(&state.in_force), reload, every));
+    }
     if let Some(tls) = tls.clone() {
         background.spawn(watch_tls(config.clone(), tls, Arc::clone(&state.metrics)));
     }

@@ -23,6 +23,11 @@ pub trait Session: Send + Sync + 'static {
         &[]
     }
 
+    /// The trusted roots that the documents name and that are refreshed; none where they name keys alone.
+    fn trust_roots(&self) -> &[String] {
+        &[]
+    }
+
     /// Judges one image. A definite answer comes before `deadline`; what could not be looked at by then is
     /// undetermined.
     fn verdict<'a>(&'a self, question: &'a Question, deadline: Instant) -> BoxFuture<'a, ImageVerdict>;
@@ -69,6 +74,12 @@ impl InForce {
     #[must_use]
     pub fn session(&self) -> Option<Arc<dyn Session>> {
         self.read().session
+    }
+
+    /// The names of the trusted roots in use.
+    #[must_use]
+    pub fn trust_roots(&self) -> Vec<String> {
+        self.read().session.map(|session| session.trust_roots().to_vec()).unwrap_or_default()
     }
 
     /// What is in force, for readiness.

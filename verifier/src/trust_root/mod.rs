@@ -8,6 +8,7 @@
 mod kept;
 mod mirror;
 mod refresh;
+mod roots;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use hallmark_policy::sigstore::TrustedRoot;
 pub use kept::{FolderError, TrustRootFolder};
 pub use mirror::Mirror;
 pub use refresh::{RefreshError, refresh};
+pub use roots::{RefreshFailure, RootReport, TrustRoots};
 pub use source::{RootSource, SourceError};
 
 /// The name of the document in a TUF repository of Sigstore.

@@ -99,6 +99,12 @@ impl RootSource {
         Ok(Self { name: name.to_owned(), entry: Cow::Owned(entry), mirror })
     }
 
+    /// Any name and any root, for tests of what a known name does.
+    #[cfg(test)]
+    pub(super) fn named(name: &str, entry: Vec<u8>, mirror: Mirror) -> Self {
+        Self { name: name.to_owned(), entry: Cow::Owned(entry), mirror }
+    }
+
     /// The same repository, read from somewhere else.
     #[must_use]
     pub fn from_mirror(self, mirror: Mirror) -> Self {

@@ -1,12 +1,16 @@
 //! `hallmark trust-root`: whom to believe about certificates, logs and times.
 
 mod check;
+mod kept;
 mod show;
+mod update;
 
 use std::path::{Path, PathBuf};
 
 use hallmark_policy::limits;
 use hallmark_policy::sigstore::TrustedRoot;
+
+pub(super) use kept::{known_root, known_roots};
 
 use super::files;
 use crate::error::{Exit, Failure};
@@ -21,15 +25,18 @@ pub(super) enum Verb {
     /// Show whom a trust root believes, and from when to when
     #[command(after_help = show::EXAMPLES)]
     Show(show::Arguments),
+    /// Ask a TUF repository for the newest trust root, and keep it
+    #[command(after_help = update::EXAMPLES)]
+    Update(update::Arguments),
 }
 
 /// Which root.
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
-    /// A trusted_root.json, in place of the public-good instance's that was built in
+    /// A trusted_root.json, in place of the public-good instance's that is in use
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The staging instance's, as it was built in
+    /// The staging instance's
     #[arg(long, conflicts_with = "file")]
     staging: bool,
 }
@@ -37,13 +44,15 @@ pub(super) struct Which {
 impl Which {
     /// The root, and what to call it.
     fn read(&self) -> Result<(String, TrustedRoot), Failure> {
-        let built_in = |name: &str, root: Result<TrustedRoot, hallmark_policy::sigstore::TrustedRootError>| {
-            root.map(|root| (name.to_owned(), root)).map_err(|error| unusable("the built-in one", &error.problem))
+        let named = |name: &str| {
+            let root = known_root(name)?.root.clone();
+            let origin = if kept::is_kept(name) { "kept by `trust-root update`" } else { "built in" };
+            Ok((format!("{name} ({origin})"), root))
         };
         match (&self.file, self.staging) {
             (Some(file), _) => Ok((file.display().to_string(), read(file)?)),
-            (None, true) => built_in("staging (built in)", TrustedRoot::staging()),
-            (None, false) => built_in("public-good (built in)", TrustedRoot::public_good()),
+            (None, true) => named("staging"),
+            (None, false) => named("public-good"),
         }
     }
 }
@@ -52,6 +61,7 @@ pub(super) fn run(verb: Verb, output: Output) -> Result<Exit, Failure> {
     match verb {
         Verb::Check(arguments) => check::run(&arguments, output),
         Verb::Show(arguments) => show::run(&arguments, output),
+        Verb::Update(arguments) => update::run(&arguments, output),
     }
 }
 

@@ -7,11 +7,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hallmark_policy::Timestamp;
+use hallmark_verifier::trust_root::{RefreshFailure, RootReport};
 use serde::Serialize;
 
 use super::problem::{Problem, ProblemKind};
 use super::state::ApiState;
 use crate::session::Failure;
+use crate::text::printable;
 use crate::verdict::PolicyInForce;
 
 #[derive(Serialize)]
@@ -26,6 +28,42 @@ struct Readiness {
     policy_error: Option<ReloadError>,
     #[serde(skip_serializing_if = "Option::is_none")]
     registry_error: Option<ReloadError>,
+    /// How fresh the trusted roots are that the policies name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trust_roots: Vec<TrustRoot>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TrustRoot {
+    name: String,
+    /// `built-in` or `refreshed`.
+    origin: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refreshed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fresh_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ReloadError>,
+}
+
+impl From<RootReport> for TrustRoot {
+    fn from(report: RootReport) -> Self {
+        let error = |failure: RefreshFailure| ReloadError {
+            at: failure.at,
+            message: format!("{}; hint: {}", printable(&failure.problem), failure.hint),
+        };
+        Self {
+            name: report.name,
+            origin: if report.digest.is_some() { "refreshed" } else { "built-in" },
+            digest: report.digest.map(|digest| digest.to_string()),
+            refreshed_at: report.refreshed_at,
+            fresh_until: report.fresh_until,
+            error: report.failure.map(error),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -47,7 +85,8 @@ pub(super) async fn livez() -> &'static str {
 }
 
 /// Whether verdicts can be given: 503 until a set of policies has been loaded, and while the service stops. A
-/// reload that failed does not make it unready, because the last good set is in force; but it is said here.
+/// reload that failed does not make it unready, because the last good set is in force; but it is said here. Nor does a
+/// trusted root that could not be refreshed.
 pub(super) async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
     let report = state.in_force.report();
     let draining = state.is_draining();
@@ -55,7 +94,8 @@ pub(super) async fn readyz(State(state): State<Arc<ApiState>>) -> Response {
     let policy_error = report.failure.map(ReloadError::from);
     let registry_error = report.registries_failure.map(ReloadError::from);
     let (policies, loaded_at) = (report.policies, report.loaded_at);
-    let body = Readiness { ready, draining, policies, loaded_at, policy_error, registry_error };
+    let trust_roots = state.roots().into_iter().map(TrustRoot::from).collect();
+    let body = Readiness { ready, draining, policies, loaded_at, policy_error, registry_error, trust_roots };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }

@@ -1,8 +1,9 @@
 //! What the handlers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use hallmark_verifier::trust_root::RootReport;
 use tokio::sync::Semaphore;
 
 use super::body::BodyBudget;
@@ -27,7 +28,11 @@ pub struct ApiState {
     /// [`ApiState::bodies`], a quarter of it left to admission.
     pub(super) verdict_bodies: BodyBudget,
     draining: AtomicBool,
+    roots: OnceLock<Roots>,
 }
+
+/// Where the trusted roots in use are seen.
+type Roots = Arc<dyn Fn() -> Vec<RootReport> + Send + Sync>;
 
 impl ApiState {
     /// The state of a service that starts.
@@ -49,7 +54,23 @@ impl ApiState {
             bodies,
             limits,
             draining: AtomicBool::new(false),
+            roots: OnceLock::new(),
         }
+    }
+
+    /// Shows from now on, in readiness and metrics, how fresh the trusted roots in use are.
+    pub fn show_roots(&self, roots: impl Fn() -> Vec<RootReport> + Send + Sync + 'static) {
+        let roots: Roots = Arc::new(roots);
+        let shared = Arc::clone(&roots);
+        self.metrics.observe_roots(move || shared());
+        // The first stays: there is one set in a service.
+        let _ = self.roots.set(roots);
+    }
+
+    /// The trusted roots in use; none where policies name keys alone.
+    #[must_use]
+    pub fn roots(&self) -> Vec<RootReport> {
+        self.roots.get().map(|roots| roots()).unwrap_or_default()
     }
 
     /// From now on the service is not ready: it is about to stop.

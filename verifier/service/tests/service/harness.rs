@@ -125,7 +125,7 @@ impl Load for FakeLoad {
     fn load(&self) -> Result<Loaded, LoadError> {
         if let Some(session) = &self.session {
             let files = BTreeMap::from([(PathBuf::from("/dev/null"), Digest::of(b""))]);
-            return Ok(Loaded { session: session.clone(), files });
+            return Ok(Loaded { session: session.clone(), files, roots: BTreeMap::new() });
         }
         let mut files = BTreeMap::new();
         let mut name = String::new();
@@ -141,7 +141,7 @@ impl Load for FakeLoad {
             files.insert(path.clone(), Digest::of(text.as_bytes()));
             name.push_str(&text);
         }
-        Ok(Loaded { session: Arc::new(Fake::named(&name)), files })
+        Ok(Loaded { session: Arc::new(Fake::named(&name)), files, roots: BTreeMap::new() })
     }
 }
 

@@ -8,4 +8,5 @@ mod pipeline;
 mod registries;
 mod reload;
 mod tls;
+mod trust_roots;
 mod verdicts;

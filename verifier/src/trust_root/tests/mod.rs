@@ -3,11 +3,13 @@
 
 mod published;
 
+use std::time::Duration;
+
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Digest;
 
 use super::refresh::refresh_from;
-use super::{Mirror, RefreshError, RefreshedRoot, RootSource, TrustRootFolder, refresh};
+use super::{Mirror, RefreshError, RefreshedRoot, RootSource, TrustRootFolder, TrustRoots, refresh};
 use published::{PUBLIC_GOOD, Publisher, STAGING, Served};
 
 const NOW: &str = "2026-11-25T12:00:00Z";
@@ -271,6 +273,7 @@ async fn a_mirror_is_read_over_http_and_within_its_bounds() {
     let source = world.source.clone().from_mirror(Mirror::at(&address).unwrap());
     let look = || refresh(&source, None, at(NOW));
     assert_eq!(look().await.unwrap().document, PUBLIC_GOOD);
+    assert_eq!(world.served.requests().len(), 5, "the next root, three lists, the document");
     for status in ["500 Internal Server Error", "301 Moved Permanently\r\nlocation: /elsewhere", "404 Not Found"] {
         world.served.put([("timestamp.json".to_owned(), format!("status {status}").into_bytes())].into());
         let outcome = look().await;
@@ -288,6 +291,38 @@ async fn a_mirror_is_read_over_http_and_within_its_bounds() {
         );
         assert!(*sent.lock().unwrap() < 16 * 1024 * 1024);
     }
+}
+
+#[tokio::test]
+async fn a_refreshed_root_is_known_to_policies_by_its_name_and_stays_whatever_fails() {
+    let publisher = Publisher::new();
+    let world = World::new(&publisher);
+    let (address, _) = world.served.listen().await;
+    let source = || RootSource::named("public-good", publisher.own_root(), Mirror::at(&address).unwrap());
+    let roots = |now| TrustRoots::new(vec![source()], Some(world.folder())).restored(at(now));
+    let of = |roots: &TrustRoots| roots.known().find("public-good").unwrap().unwrap().root.digest();
+    let (built_in, hour) = (Digest::of(PUBLIC_GOOD), Duration::from_secs(3600));
+    let first = roots(NOW);
+    assert_eq!((of(&first), first.digest("public-good")), (built_in, None));
+    assert!(first.is_due("public-good", hour, at(NOW)));
+    world.served.put(publisher.next(STAGING).files());
+    assert_eq!(first.refresh("public-good", at(NOW)).await, Ok(true));
+    assert_eq!((of(&first), first.digest("public-good")), (Digest::of(STAGING), Some(Digest::of(STAGING))));
+    assert_eq!(first.refresh("public-good", at(NOW)).await, Ok(false), "nothing new");
+    assert!(!first.is_due("public-good", hour, at("2026-11-25T12:59:59Z")));
+    assert!(first.is_due("public-good", hour, at("2026-11-25T13:00:00Z")));
+    // The next process begins with it, without a request, when its word has long expired.
+    let asked = world.served.requests().len();
+    let second = roots("2029-01-01T00:00:00Z");
+    assert_eq!((of(&second), world.served.requests().len()), (Digest::of(STAGING), asked));
+    assert!(second.refresh("public-good", at("2029-01-01T00:00:00Z")).await.is_err());
+    assert_eq!(of(&second), Digest::of(STAGING));
+    let report = second.report(&["public-good".to_owned()]).remove(0);
+    assert_eq!((report.refreshed, report.failed, report.refreshed_at), (0, 1, Some(at(NOW))));
+    assert!(report.failure.unwrap().problem.contains("expired"));
+    assert!(!second.is_due("public-good", hour, at("2029-01-01T00:09:59Z")), "not at once again");
+    assert!(second.is_due("public-good", hour, at("2029-01-01T00:10:00Z")));
+    assert_eq!(second.refresh("unknown", at(NOW)).await, Ok(false));
 }
 
 #[test]
@@ -309,7 +344,7 @@ fn must_not_take_any_address_name_or_root() {
     }
     assert_eq!(Mirror::at("https://tuf.example/a").unwrap().to_string(), "https://tuf.example/a/");
     let mirror = || Mirror::at("https://tuf.example").unwrap();
-    let root = Publisher::new().own_root();
+    let root = Publisher::lasting().own_root();
     for bad in ["", "public-good", "staging", "../x", "a/b", "a.b", &"a".repeat(64)] {
         assert!(RootSource::private(bad, root.clone(), mirror()).is_err(), "{bad}");
     }

@@ -31,6 +31,7 @@ pub(super) struct Publisher {
     pub(super) snapshot: u64,
     pub(super) targets: u64,
     pub(super) expires: &'static str,
+    pub(super) root_expires: &'static str,
     pub(super) document: Vec<u8>,
 }
 
@@ -45,8 +46,14 @@ impl Publisher {
             snapshot: 1,
             targets: 1,
             expires: "2026-12-01T00:00:00Z",
+            root_expires: "2027-06-01T00:00:00Z",
             document: PUBLIC_GOOD.to_vec(),
         }
+    }
+
+    /// One whose word holds whatever the clock says: for programs that read it.
+    pub(super) fn lasting() -> Self {
+        Self { expires: "2999-01-01T00:00:00Z", root_expires: "2999-01-01T00:00:00Z", ..Self::new() }
     }
 
     /// The next edition of everything but the root.
@@ -73,7 +80,7 @@ impl Publisher {
             "targets": {"keyids": root_ids, "threshold": 1},
         });
         let more = json!({"consistent_snapshot": true, "keys": keys, "roles": roles});
-        signed("root", self.root, "2027-06-01T00:00:00Z", more, signers)
+        signed("root", self.root, self.root_expires, more, signers)
     }
 
     pub(super) fn own_root(&self) -> Vec<u8> {
@@ -130,7 +137,10 @@ fn signed(kind: &str, version: u64, expires: &str, more: Value, signers: &[u8]) 
 
 /// Files in memory that can be exchanged while they are served.
 #[derive(Clone, Default)]
-pub(super) struct Served(Arc<Mutex<Files>>);
+pub(super) struct Served {
+    files: Arc<Mutex<Files>>,
+    requests: Arc<Mutex<Vec<String>>>,
+}
 
 impl Served {
     pub(super) fn of(files: Files) -> Self {
@@ -141,15 +151,20 @@ impl Served {
 
     /// Adds these files, in place of those with the same names.
     pub(super) fn put(&self, files: Files) {
-        self.0.lock().unwrap().extend(files);
+        self.files.lock().unwrap().extend(files);
     }
 
     pub(super) fn take(&self, name: &str) {
-        self.0.lock().unwrap().remove(name).unwrap();
+        self.files.lock().unwrap().remove(name).unwrap();
+    }
+
+    /// What was asked for over HTTP.
+    pub(super) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 
     fn find(&self, name: &str) -> Option<Vec<u8>> {
-        self.0.lock().unwrap().get(name).cloned()
+        self.files.lock().unwrap().get(name).cloned()
     }
 
     fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
@@ -171,6 +186,7 @@ impl Served {
                 let length = stream.read(&mut request).await.unwrap_or(0);
                 let text = String::from_utf8_lossy(&request[..length]).into_owned();
                 let path = text.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
+                served.requests.lock().unwrap().push(path.clone());
                 let (status, body) = match served.find(&path) {
                     Some(bytes) if bytes.starts_with(b"status ") => {
                         (String::from_utf8(bytes[7..].to_vec()).unwrap(), Vec::new())
