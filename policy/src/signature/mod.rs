@@ -428,6 +428,11 @@ pub struct EncodedSignature {
 }
 
 impl EncodedSignature {
+    /// A bundle that was written elsewhere in this crate.
+    pub(crate) fn of_bundle(blob: Vec<u8>) -> Self {
+        Self { format: Format::SigstoreBundle, blob, detached: None }
+    }
+
     /// Its format.
     #[must_use]
     pub fn format(&self) -> Format {

@@ -2,6 +2,7 @@
 
 mod attest;
 mod children;
+mod complete;
 mod completion;
 mod copy;
 mod copying;
@@ -69,6 +70,8 @@ struct CommandLine {
 enum Verb {
     /// Sign what is said about images (how they were built, what is in them) and attach it
     Attest(Box<attest::Arguments>),
+    /// Enter into the log what was signed while it was down
+    Complete(Box<complete::Arguments>),
     /// Print the completion script of a shell
     Completion(completion::Arguments),
     /// Copy images with everything that is attached to them
@@ -139,6 +142,7 @@ fn run(arguments: Vec<OsString>) -> Result<Exit, Failure> {
     let output = Output::new(command_line.output, command_line.verbose);
     match command_line.verb {
         Verb::Attest(arguments) => attest::run(&arguments, output),
+        Verb::Complete(arguments) => complete::run(&arguments, output),
         Verb::Completion(arguments) => completion::run(&arguments, output),
         Verb::Copy(arguments) => copy::run(&arguments, output),
         #[cfg(feature = "demo")]

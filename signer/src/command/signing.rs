@@ -30,24 +30,7 @@ pub(super) struct Attacher {
 impl Attacher {
     /// The digest, once for the whole run. It must be in the registry: one cannot sign what nobody can pull.
     pub(super) async fn resolve(&self, image: &ImageReference) -> Result<PinnedImage, Failure> {
-        let observed = match image.pinned() {
-            None => self.registry.resolve(image).await,
-            Some(pinned) => match self.registry.describe(&pinned).await {
-                Observation::Found(descriptor) => Observation::Found(descriptor.digest),
-                Observation::Absent => Observation::Absent,
-                Observation::Unknown(cause) => Observation::Unknown(cause),
-            },
-        };
-        match observed {
-            Observation::Found(digest) => Ok(image.pin(digest)),
-            Observation::Absent => {
-                let message = format!("`{image}` is not in the registry");
-                Err(Failure::new(Exit::Reason(Code::ImageNotFound), message, Code::ImageNotFound.hint()))
-            }
-            Observation::Unknown(cause) => {
-                Err(Failure::new(Exit::Reason(cause.code()), cause.detail(), cause.code().hint()))
-            }
-        }
+        resolve(&self.registry, image).await
     }
 
     /// Signs a statement with each key in each format, and attaches the signatures. One that fails does not keep the
@@ -157,6 +140,28 @@ impl Attacher {
 
     pub(super) fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+}
+
+/// The digest of an image that is in the registry.
+pub(super) async fn resolve(registry: &Registry, image: &ImageReference) -> Result<PinnedImage, Failure> {
+    let observed = match image.pinned() {
+        None => registry.resolve(image).await,
+        Some(pinned) => match registry.describe(&pinned).await {
+            Observation::Found(descriptor) => Observation::Found(descriptor.digest),
+            Observation::Absent => Observation::Absent,
+            Observation::Unknown(cause) => Observation::Unknown(cause),
+        },
+    };
+    match observed {
+        Observation::Found(digest) => Ok(image.pin(digest)),
+        Observation::Absent => {
+            let message = format!("`{image}` is not in the registry");
+            Err(Failure::new(Exit::Reason(Code::ImageNotFound), message, Code::ImageNotFound.hint()))
+        }
+        Observation::Unknown(cause) => {
+            Err(Failure::new(Exit::Reason(cause.code()), cause.detail(), cause.code().hint()))
+        }
     }
 }
 

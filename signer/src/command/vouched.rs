@@ -67,7 +67,7 @@ impl Attacher {
             (None, Some(certified)) => (&certified.key, BundleMaker::Certificate(certified.certificate.der())),
             (None, None) => return Err(crate::sigstore::ambient::nobody()),
         };
-        let signature = self.sign_vouched(session, key, maker, statement).await?;
+        let (signature, is_unlogged) = self.sign_vouched(session, key, maker, statement).await?;
         if let Some(path) = &self.output_bundle {
             super::signing::write_bundle(path, signature.encoded().blob())?;
         }
@@ -76,6 +76,10 @@ impl Attacher {
         report.status = Status::Attached;
         report.artifact = Some(attached.manifest.to_string());
         report.place = Some(attached.place.as_str());
+        if is_unlogged {
+            report.message = Some("the log was down, and no log holds this signature yet".to_owned());
+            report.hint = Some("run `hallmark complete` with the same services when it is back".to_owned());
+        }
         Ok(report)
     }
 
@@ -113,7 +117,7 @@ impl Attacher {
         key: &SigningKey,
         maker: BundleMaker<'_>,
         statement: &Statement,
-    ) -> Result<AttachableSignature, Failure> {
+    ) -> Result<(AttachableSignature, bool), Failure> {
         let unsigned = unsigned(Format::SigstoreBundle, statement)?;
         let signature = key.sign(Format::SigstoreBundle, unsigned.message()).await?;
         let content = BundleContent::Envelope { payload_type: IN_TOTO_PAYLOAD_TYPE, payload: unsigned.payload() };
@@ -129,7 +133,7 @@ impl Attacher {
         };
         let root = session.ceremony().root();
         check_bundle_before_attaching(encoded, expected, &statement.image, root, &vouched.demands, self.now())
-            .map(|(signature, _)| signature)
+            .map(|(signature, _)| (signature, vouched.is_unlogged))
             .map_err(|rejection| super::sign_bundle::unverified(&rejection.message))
     }
 }

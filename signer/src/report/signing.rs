@@ -1,7 +1,7 @@
 //! What was signed, what was there already, and what is left.
 
 use hallmark_policy::signature::Format;
-use hallmark_policy::sigstore::Identity;
+use hallmark_policy::sigstore::{Identity, Signer};
 use serde::Serialize;
 
 use crate::output::{Style, Text};
@@ -231,6 +231,14 @@ impl SignatureReport {
         }
     }
 
+    /// The same, by whoever signed.
+    pub(crate) fn of(self, signer: &Signer) -> Self {
+        match signer {
+            Signer::Identity(identity) => Self { identity: Some(SignedAs::new(identity)), ..self },
+            Signer::Key(key) => Self { key_id: Some(key.to_string()), ..self },
+        }
+    }
+
     fn tell(&self, text: &mut Text) {
         let by = match (&self.identity, &self.key_id) {
             (Some(identity), _) => format!("{} ({})", identity.subject, identity.issuer),
@@ -262,6 +270,9 @@ impl SignatureReport {
         }
         if let Some(payload) = &self.payload {
             text.line(format!("            {payload}"));
+        }
+        if let (Status::Attached, Some(message)) = (self.status, &self.message) {
+            text.styled(Style::Doubt, format!("  {message}"));
         }
         if let Some(hint) = &self.hint {
             text.styled(Style::Faint, format!("  hint: {hint}"));

@@ -27,6 +27,7 @@ pub(crate) struct Ceremony {
     stamps: Vec<TimestampAuthorities>,
     root: TrustedRoot,
     audience: String,
+    log_later: bool,
 }
 
 /// A key that was just made, and the certificate for it.
@@ -52,6 +53,8 @@ pub(crate) struct Vouched {
     pub(crate) timestamps: Vec<Vec<u8>>,
     /// What the result must carry, as its own verification demands it.
     pub(crate) demands: Demands,
+    /// The log was down, and its entry is made later.
+    pub(crate) is_unlogged: bool,
 }
 
 impl Ceremony {
@@ -64,7 +67,22 @@ impl Ceremony {
     ) -> Result<Self, Failure> {
         let stamp = |url: &String| TimestampAuthorities::patient(std::slice::from_ref(url), patience);
         let stamps = services.timestamps.candidates.iter().map(stamp).collect::<Result<_, _>>()?;
-        Ok(Self { http: Http::new(patience)?, services, stamps, root, audience })
+        Ok(Self { http: Http::new(patience)?, services, stamps, root, audience, log_later: false })
+    }
+
+    /// The same, where a log that stays down is left out, if asked to: its entry is made later.
+    pub(crate) fn logging_later(self, log_later: bool) -> Result<Self, Failure> {
+        if log_later && self.services.timestamps.needed == 0 {
+            let hint = "name one with `--timestamp-url`, or in the signing config";
+            let message = "`--log-later` needs a timestamp authority: nobody else would say when it was signed";
+            return Err(Failure::new(Exit::Usage, message, hint));
+        }
+        Ok(Self { log_later, ..self })
+    }
+
+    /// Whether anything is entered anywhere.
+    pub(crate) fn has_logs(&self) -> bool {
+        self.services.logs.needed > 0
     }
 
     pub(crate) fn root(&self) -> &TrustedRoot {
@@ -92,9 +110,11 @@ impl Ceremony {
 
     /// Has timestamp authorities and logs vouch for a signature, as many as are needed.
     pub(crate) async fn vouch(&self, made: &Made<'_>) -> Result<Vouched, Failure> {
-        let (timestamps, entries) = try_join(self.stamp(made.signature), self.log(made)).await?;
+        let (timestamps, entries) = try_join(self.stamp(made.signature), self.log_or_later(made)).await?;
+        let is_unlogged = entries.is_empty() && self.has_logs();
         let demands = self.demands(matches!(made.maker, BundleMaker::Certificate(_)));
-        Ok(Vouched { entries, timestamps, demands })
+        let demands = if is_unlogged { Demands { logs: 0, ..demands } } else { demands };
+        Ok(Vouched { entries, timestamps, demands, is_unlogged })
     }
 
     /// What a bundle of these services must carry.
@@ -126,7 +146,21 @@ impl Ceremony {
         }
     }
 
-    async fn log(&self, made: &Made<'_>) -> Result<Vec<LogAnswer>, Failure> {
+    /// No entry at all where the log is down, and that was agreed to.
+    async fn log_or_later(&self, made: &Made<'_>) -> Result<Vec<LogAnswer>, Failure> {
+        match self.entries(made).await {
+            Err(LogFailure::Down(_)) if self.log_later => Ok(Vec::new()),
+            Err(LogFailure::Down(failure) | LogFailure::Final(failure)) => Err(failure),
+            Ok(entries) => Ok(entries),
+        }
+    }
+
+    /// The entries of a signature in as many logs as are needed.
+    pub(crate) async fn log(&self, made: &Made<'_>) -> Result<Vec<LogAnswer>, Failure> {
+        self.entries(made).await.map_err(|(LogFailure::Down(failure) | LogFailure::Final(failure))| failure)
+    }
+
+    async fn entries(&self, made: &Made<'_>) -> Result<Vec<LogAnswer>, LogFailure> {
         let Made { content, message, signature, maker, key } = *made;
         let proposal = Proposal { content, message, signature, maker, key };
         let mut entries = Vec::new();
@@ -137,12 +171,12 @@ impl Ceremony {
             }
             match log.enter(&self.http, &proposal).await {
                 Ok(entry) => entries.push(entry),
-                Err(LogFailure::Final(failure)) => return Err(failure),
+                Err(LogFailure::Final(failure)) => return Err(LogFailure::Final(failure)),
                 Err(LogFailure::Down(failure)) => failed = Some(failure),
             }
         }
         match failed {
-            Some(failure) if entries.len() < self.services.logs.needed => Err(failure),
+            Some(failure) if entries.len() < self.services.logs.needed => Err(LogFailure::Down(failure)),
             _ => Ok(entries),
         }
     }

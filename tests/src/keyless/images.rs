@@ -177,3 +177,64 @@ fn must_not_sign_for_nobody_nor_for_two() {
         assert!(refused.stderr.contains(message) && refused.stderr.contains("hint: "), "{refused:?}");
     }
 }
+
+#[test]
+fn what_is_signed_while_the_log_is_down_is_completed_when_it_is_back() {
+    let (Some(yard), Some(cosign)) = (Yard::new(), peer("cosign-3")) else { return };
+    yard.hallmark(&["key", "generate", "--output-key-prefix", "release"]).expect_success();
+    let root = yard.sigstore.trusted_root();
+    for (log, name) in [(Log::One, "one"), (Log::Two, "two")] {
+        let image = yard.image(&format!("later/{name}"));
+        let config = yard.sigstore.signing_config(log);
+        let complete = |more: &[&str]| {
+            let instance = ["complete", "-o", "json", "--trusted-root", &root, "--signing-config", &config];
+            let patience = ["--sigstore-timeout", "0", &image];
+            let answer = yard.hallmark(&[&instance[..], &patience, more].concat());
+            let report: Value =
+                serde_json::from_str(&answer.stdout).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+            (answer.code, report["images"][0]["signatures"].clone())
+        };
+        yard.sigstore.break_down(log.path(), 503, 5);
+        let impatient = ["--sigstore-timeout", "0", &image];
+        // Only who asks for it gets a signature without an entry.
+        assert_eq!(yard.sign_keyless(log, &impatient).code, Some(1));
+        let later = [&impatient[..], &["--log-later"]].concat();
+        let signed = signature(yard.sign_keyless(log, &later));
+        assert_eq!(signed["status"], "attached");
+        assert!(signed["hint"].as_str().unwrap().contains("hallmark complete"), "{signed}");
+        signature(yard.sign(log, &[&later[..], &["--key", "release.key"]].concat()));
+        assert!(!yard.cosign(&cosign, &WHO, &image).succeeded());
+        // It is still down; then it is back.
+        let (code, left) = complete(&[]);
+        assert_eq!((code, &left[0]["status"]), (Some(1), &"left".into()), "{left}");
+        yard.sigstore.break_down(log.path(), 503, 0);
+        let (code, done) = complete(&[]);
+        assert_eq!((code, &done[0]["status"]), (Some(0), &"attached".into()), "{done}");
+        assert_eq!((done.as_array().unwrap().len(), &done[0]["identity"]["subject"]), (1, &SUBJECT.into()));
+        yard.cosign(&cosign, &WHO, &image).expect_success();
+        assert_eq!(complete(&[]), (Some(0), serde_json::json!([])));
+        // Signatures of keys wait for themselves.
+        assert!(!yard.cosign(&cosign, &["--key", "release.pub"], &image).succeeded());
+        let (code, done) = complete(&["--key", "release.pub"]);
+        assert_eq!((code, &done[0]["status"]), (Some(0), &"attached".into()), "{done}");
+        yard.cosign(&cosign, &["--key", "release.pub"], &image).expect_success();
+        assert_eq!(complete(&["--key", "release.pub"]), (Some(0), serde_json::json!([])));
+    }
+}
+
+#[test]
+fn must_not_sign_without_an_entry_and_without_a_timestamp() {
+    let Some(yard) = Yard::new() else { return };
+    let image = yard.image("never/app");
+    let token = token_file(yard.folder.path());
+    let (root, url) = (yard.sigstore.trusted_root(), yard.sigstore.url.clone());
+    let services = ["--trusted-root", &root, "--fulcio-url", &url, "--rekor-url", &url, "--identity-token", &token];
+    let refused = yard.hallmark(&[&["sign", "--log-later"], &services[..], &[&image]].concat());
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("needs a timestamp authority"), "{refused:?}");
+    // Without a log that could be down, the flag means nothing.
+    let refused = yard.hallmark(&["sign", "--log-later", "--key", "release.key", &image]);
+    assert!(refused.stderr.contains("there is no log that could be down"), "{refused:?}");
+    // The same services one by one, with the log up.
+    yard.hallmark(&[&["sign"], &services[..], &[&image]].concat()).expect_success();
+}

@@ -99,6 +99,9 @@ pub(super) struct Arguments {
     /// Do not ask whether who you are may be published, when signing keyless on a terminal
     #[arg(short, long)]
     yes: bool,
+    /// When the log stays down, attach the signature with its timestamp all the same: `hallmark complete` enters it later
+    #[arg(long)]
+    log_later: bool,
     #[command(flatten)]
     sigstore: sigstore::Arguments,
     #[command(flatten)]
@@ -165,6 +168,10 @@ fn session(arguments: &Arguments) -> Result<Option<Session>, Failure> {
     let is_keyless = arguments.key.is_empty();
     if !is_keyless && !arguments.sigstore.names_services() {
         return match arguments.sigstore.names_somebody() {
+            _ if arguments.log_later => {
+                let hint = "name it with `--rekor-url` or `--signing-config`, or leave `--log-later` out";
+                Err(Failure::new(Exit::Usage, "there is no log that could be down", hint))
+            }
             true => Err(Failure::new(Exit::Usage, "both a key and an identity are to sign", "leave one of them out")),
             false => Ok(None),
         };
@@ -177,7 +184,7 @@ fn session(arguments: &Arguments) -> Result<Option<Session>, Failure> {
         true => Some(arguments.sigstore.source()?),
         false => None,
     };
-    let ceremony = arguments.sigstore.ceremony(arguments.timestamps.urls())?;
+    let ceremony = arguments.sigstore.ceremony(arguments.timestamps.urls())?.logging_later(arguments.log_later)?;
     if is_keyless && !arguments.yes && !arguments.dry_run {
         arguments.sigstore.confirm_publication()?;
     }
