@@ -9,6 +9,7 @@ mod architecture;
 // From a registry to a verdict, in process.
 mod answers;
 mod attacks;
+mod attested;
 mod canary;
 mod counts;
 mod encryption;

@@ -17,7 +17,7 @@ use crate::evidence::{Cause, DecodedEvidence, Place};
 use crate::image::Digest;
 use crate::reason::Code;
 use crate::trust::{Applicable, AuthorityIndex, Gate, SbomDemand, UriPattern, VulnerabilityLimits, Which};
-use crate::verify::{VerifiedAttestation, judge_attestation, quoted};
+use crate::verify::{Rejection, VerifiedAttestation, judge_attestation, quoted};
 
 /// Most findings of one severity that a reason names.
 const MAX_NAMED: usize = 3;
@@ -115,8 +115,10 @@ impl Look<'_, '_> {
     fn at(&mut self, asked: &[AuthorityIndex], types: &[PredicateType]) -> Found {
         let Self { rule, evidence, digest, now, .. } = *self;
         let mut found = Found::default();
-        let limits = evidence.rejections().iter().filter(|rejection| rejection.code == Code::LimitExceeded);
-        found.obstacles.extend(limits.map(|rejection| Reason::new(rejection.code, rejection.message.clone())));
+        // What lies beyond a bound was not seen, nor was what came with other bytes than it was listed with.
+        let unseen = |rejection: &&Rejection| matches!(rejection.code, Code::LimitExceeded | Code::DigestMismatch);
+        let unseen = evidence.rejections().iter().filter(unseen);
+        found.obstacles.extend(unseen.map(|rejection| Reason::new(rejection.code, rejection.message.clone())));
         for (signature, speaker) in speakers(rule, asked, evidence.signatures(), now, self.budget) {
             let speaker = match speaker {
                 Ok(speaker) => speaker,

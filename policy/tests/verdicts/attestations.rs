@@ -1,7 +1,9 @@
 //! Demands on attestations: what meets them, and what must not (groups B, C and S of the attacks, for attestations).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hallmark_policy::attestation::Attestation;
-use hallmark_policy::evidence::{Cause, Observation, Place, PlaceReport};
+use hallmark_policy::evidence::{Cause, Fault, Observation, Place, PlaceReport, Retrieval};
 use hallmark_policy::image::{Descriptor, Digest, Manifest, media_type};
 use hallmark_policy::signature::Format;
 use hallmark_policy::trust::TrustSnapshot;
@@ -10,6 +12,7 @@ use hallmark_policy::{Code, Outcome, limits};
 use proptest::prelude::*;
 
 use crate::support::{Attached, Key, document, image, now, policy, snapshot, subject};
+use crate::timestamps::{listed, tsa};
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 const SCAN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
@@ -24,7 +27,7 @@ fn signed() -> Attached {
     })
 }
 
-fn attestation_of(key: u8, digest: Digest, kind: &str, predicate: &str) -> Vec<u8> {
+pub(crate) fn attestation_of(key: u8, digest: Digest, kind: &str, predicate: &str) -> Vec<u8> {
     let attestation = Attestation::of_predicate(&image().pin(digest), kind.parse().unwrap(), predicate.as_bytes());
     let unsigned = attestation.unwrap().unsigned(Format::SigstoreBundle).unwrap();
     let signature = Key::new(key).sign(unsigned.message());
@@ -276,6 +279,13 @@ fn must_not_call_the_newest_what_may_not_be_it() {
     assert_eq!(judged(not_asked(), SCANNED).outcome(), Outcome::Undetermined);
     let without = signed().change(|evidence| evidence.places.retain(|report| report.place != Place::AttestationTag));
     assert_eq!(judged(without, ANY).outcome(), Outcome::Undetermined);
+    // Nor is what came with other bytes than those that were listed.
+    let newer = attestation_of(2, subject(), SCAN, &scan("2026-11-22T00:00:00Z", "C"));
+    let altered = good().with_bundle(&newer).change(|evidence| {
+        let fault = Fault { code: Code::DigestMismatch, detail: "test".to_owned() };
+        evidence.items.insert(Digest::of(&newer), Retrieval::Rejected(fault));
+    });
+    check(altered, SCANNED, &[Code::DigestMismatch]);
     // Nor is what lies beyond a bound nothing.
     let many =
         (0..limits::MAX_SIGNATURES).fold(good(), |attached, n| attached.with_bundle(format!("[{n}]").as_bytes()));
@@ -368,6 +378,39 @@ fn must_not_waive_a_demand_by_an_exception_for_something_else() {
     let bad = || signed().attested(2, SCAN, &scan("2026-01-01T00:00:00Z", "C"));
     assert_eq!(outcome(bad(), &trust("attestation-too-old", old)), Outcome::Deny);
     assert_eq!(outcome(bad(), &trust("attestation-too-old, vulnerabilities-found", old)), Outcome::Allow);
+}
+
+/// A scan by key 2 that has no time of its own, or this one, seen by a timestamp authority.
+fn seen(findings: &str, finished: &str, time: &str) -> Vec<u8> {
+    let bundle = attestation_of(2, subject(), SCAN, &scan(finished, findings));
+    let mut json: serde_json::Value = serde_json::from_slice(&bundle).unwrap();
+    let signature = json["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap();
+    let response = tsa().token(&STANDARD.decode(signature).unwrap(), time).response();
+    json["verificationMaterial"]["timestampVerificationData"] =
+        serde_json::json!({"rfc3161Timestamps": [{"signedTimestamp": STANDARD.encode(response)}]});
+    serde_json::to_vec(&json).unwrap()
+}
+
+#[test]
+fn must_not_call_older_what_a_timestamp_authority_saw_later() {
+    let (early, late, none) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", "-");
+    let check = |bundles: &[Vec<u8>], demand: &str, expected: &[Code]| {
+        let authorities = format!("  timestampAuthorities:\n{}", listed(&tsa(), ""));
+        let rule = format!("require: k1\nattestations: [{demand}]");
+        let trust = snapshot(&[document("test", &[1, 2], &rule, &authorities)]);
+        let attached = bundles.iter().fold(signed(), |attached, bundle| attached.with_bundle(bundle));
+        let verdict = attached.verdict_by(&trust, &Question::about(image()));
+        let codes: Vec<Code> = verdict.reasons().iter().map(|reason| reason.code).collect();
+        assert_eq!(codes, expected, "{:?}", verdict.reasons());
+    };
+    check(&[seen("C", none, early), seen("", none, late)], SCANNED, &[]);
+    check(&[seen("", none, early), seen("C", none, late)], SCANNED, &[Code::VulnerabilitiesFound]);
+    // Its own word comes first, as long as nobody saw it before that.
+    check(&[seen("", early, late), seen("C", none, early)], SCANNED, &[Code::VulnerabilitiesFound]);
+    check(&[seen("", late, early), seen("", none, early)], SCANNED, &[Code::AttestationUndated]);
+    let young = SCANNED.replace("from: k2", "from: k2, maxAge: 60h");
+    check(&[seen("", none, late)], &young, &[]);
+    check(&[seen("", none, early)], &young, &[Code::AttestationTooOld]);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use hallmark_policy::evidence::{Cause, DecodedEvidence, Evidence, Observation, Record, Relatives, Retrieval, Scope};
+use hallmark_policy::evidence::{
+    Cause, DecodedEvidence, Evidence, Observation, Place, PlaceReport, Record, Relatives, Retrieval, Scope,
+};
 use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, Index, Manifest, Platform, media_type};
 use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::verdict::{Question, Verdict, evaluate, scope};
@@ -375,4 +377,60 @@ fn relatives_come_back_from_a_recording_the_same() {
         false => contents.get(digest).cloned(),
     });
     assert!(altered.is_err(), "an index that was altered is not read");
+}
+
+/// Adds that the attestation tag was asked for, and what key 2 attested.
+fn attested(evidence: &mut Evidence, digest: Digest, is_attested: bool) {
+    let place = Place::AttestationTag;
+    let report = PlaceReport { place, observed_at: now(), manifests: Observation::Absent, truncated: false };
+    evidence.places.push(report);
+    if is_attested {
+        let document = r#"{"spdxVersion":"SPDX-2.3"}"#;
+        let bundle = crate::attestations::attestation_of(2, digest, "spdx", document);
+        let attached = Attached::nothing().with_referrer(&bundle, digest).evidence();
+        for (known, more) in evidence.places.iter_mut().zip(&attached.places) {
+            match (&mut known.manifests, &more.manifests) {
+                (Observation::Found(known), Observation::Found(more)) => known.extend(more),
+                (known, Observation::Found(more)) => *known = Observation::Found(more.clone()),
+                _ => {}
+            }
+        }
+        evidence.items.extend(attached.items);
+    }
+}
+
+#[test]
+fn must_not_allow_an_index_of_which_one_child_lacks_a_demanded_attestation() {
+    let demand = "attestations: [{name: sbom, types: [spdx], from: k2}]";
+    let rule = |more: &str| format!("{more}\n{demand}");
+    let trust = policy(&[1, 2], &format!("require: k1\n{}", rule("platforms: every-child")));
+    assert!(scope(&Question::about(image()), &trust).attestations);
+    assert!(!scope(&Question::about(image()), &policy(&[1], "require: k1")).attestations);
+    let tree = Tree::new().child_signed(0, &[1]).child_signed(1, &[1]);
+    let judged = |which: [bool; 2]| {
+        tree.verdict_with(&rule("platforms: every-child"), |evidence| {
+            for (place, is_attested) in which.into_iter().enumerate() {
+                let digest = tree.index.manifests[place].digest;
+                attested(evidence.relatives.children.get_mut(&digest).unwrap(), digest, is_attested);
+            }
+        })
+    };
+    let all = judged([true, true]);
+    assert_eq!((all.outcome(), all.attestations().len()), (Outcome::Allow, 2), "{all:#?}");
+    assert_eq!(codes(&judged([true, false])), [Code::PlatformNotCovered, Code::AttestationMissing]);
+    assert_eq!(codes(&judged([false, false])), [Code::PlatformNotCovered, Code::AttestationMissing]);
+    // An attestation of the index is none of its children's, and the other way round.
+    let of_index = tree.verdict_with(&rule("platforms: every-child"), |evidence| {
+        attested(evidence, tree.digest(), true);
+        for place in 0..2 {
+            let digest = tree.index.manifests[place].digest;
+            attested(evidence.relatives.children.get_mut(&digest).unwrap(), digest, false);
+        }
+    });
+    assert_eq!(codes(&of_index), [Code::PlatformNotCovered, Code::AttestationMissing]);
+    let signed = Tree::new().signed(&[1]);
+    let index =
+        |is_attested| signed.verdict_with(&rule(""), |evidence| attested(evidence, signed.digest(), is_attested));
+    assert_eq!(index(true).outcome(), Outcome::Allow);
+    assert_eq!(codes(&index(false)), [Code::AttestationMissing]);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::{Descriptor, Digest, ImageReference, Index, Manifest, media_type};
-use hallmark_policy::signature::{EncodedSignature, Format, Statement};
+use hallmark_policy::signature::{EncodedSignature, Format, Statement, UnsignedSignature};
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::{Question, Verdict};
 use hallmark_policy::verify::PublicKey;
@@ -47,7 +47,10 @@ impl Key {
     }
 
     pub(crate) fn sign(&self, statement: &Statement, format: Format) -> EncodedSignature {
-        let unsigned = statement.unsigned(format).unwrap();
+        self.sign_unsigned(statement.unsigned(format).unwrap())
+    }
+
+    pub(crate) fn sign_unsigned(&self, unsigned: UnsignedSignature) -> EncodedSignature {
         let signature: p256::ecdsa::Signature = self.0.sign(unsigned.message());
         unsigned.encode(&self.public(), signature.to_der().as_bytes())
     }
