@@ -102,6 +102,8 @@ pub(crate) enum Act {
     Relabel(Option<&'static str>),
     /// The body never ends.
     Endless,
+    /// The answer comes when as many requests are there as the barrier waits for.
+    Meet(Arc<tokio::sync::Barrier>),
     /// 307 to any address.
     Redirect(String),
     /// The answer comes late.
@@ -255,6 +257,10 @@ async fn act_on(act: Act, method: Method, request: Request, next: Next) -> Respo
             response
         }
         Act::Redirect(location) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response(),
+        Act::Meet(barrier) => {
+            barrier.wait().await;
+            next.run(request).await
+        }
         Act::Slow(duration) => {
             tokio::time::sleep(duration).await;
             next.run(request).await
