@@ -2,13 +2,13 @@
 //! environment variable, whose name is the setting's own: `api.tls.keyFile` is `HALLMARK_API_TLS_KEY_FILE`.
 
 mod registry;
+mod trust_roots;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use hallmark_verifier::trust_root::Mirror;
 use hallmark_verifier::{ContentLimits, EvidenceLimits};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use crate::files;
 
 pub use crate::span::Span;
 pub use registry::{Addresses, CredentialProviders, Registry, RegistryHost, RegistryMirror, RegistryRoute, Serves};
+pub use trust_roots::TrustRoots;
 
 /// Most bytes of a configuration file.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
@@ -124,20 +125,6 @@ pub struct Evidence {
     pub absence_life: Span,
 }
 
-/// How the trusted roots of Sigstore's instances are kept fresh: those that policies name, in the background.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct TrustRoots {
-    /// A folder of this service alone for the last good roots; without one, a restart begins with what was built in.
-    pub directory: Option<PathBuf>,
-    /// How often the TUF repositories are asked; never with 0.
-    pub refresh_every: Span,
-    /// Where the public-good instance's TUF repository is read, in place of its own address.
-    pub public_good_mirror: Option<String>,
-    /// Where the staging instance's TUF repository is read, in place of its own address.
-    pub staging_mirror: Option<String>,
-}
-
 /// Bounds on what comes from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -226,17 +213,6 @@ impl Default for Evidence {
             listing_life: Span(listing_life),
             tag_life: Span(tag_life),
             absence_life: Span(absence_life),
-        }
-    }
-}
-
-impl Default for TrustRoots {
-    fn default() -> Self {
-        Self {
-            directory: None,
-            refresh_every: Span::seconds(24 * 60 * 60),
-            public_good_mirror: None,
-            staging_mirror: None,
         }
     }
 }
@@ -396,21 +372,6 @@ impl Evidence {
         }
         if self.absence_life > MAX_NAME_LIFE {
             return fail("evidence.absenceLife", "is more than a minute: an image that is signed would stay denied");
-        }
-        Ok(())
-    }
-}
-
-impl TrustRoots {
-    fn check(&self) -> Result<(), ConfigError> {
-        let problem = "is no http or https address without a password";
-        for (setting, mirror) in [
-            ("trustRoots.publicGoodMirror", &self.public_good_mirror),
-            ("trustRoots.stagingMirror", &self.staging_mirror),
-        ] {
-            if mirror.as_ref().is_some_and(|address| Mirror::at(address).is_err()) {
-                return Err(ConfigError::Setting { setting, problem });
-            }
         }
         Ok(())
     }
