@@ -45,18 +45,20 @@ pub(crate) fn one_verification() {
 fn case() -> serde_json::Value {
     let index: serde_json::Value =
         serde_json::from_slice(include_bytes!("../../../policy/testdata/sigstore/index.json")).unwrap();
-    let is_it = |case: &&serde_json::Value| case["id"] == "pypi/pypi_attestations-0.0.19.tar.gz.publish";
+    let is_it = |case: &&serde_json::Value| {
+        case.get("id").is_some_and(|id| id == "pypi/pypi_attestations-0.0.19.tar.gz.publish")
+    };
     index.as_array().unwrap().iter().find(is_it).unwrap().clone()
 }
 
 fn expectation() -> IdentityExpectation {
     let case = case();
-    let text = |name: &str| case[name].as_str().unwrap().to_owned();
+    let text = |name: &str| case.get(name).unwrap().as_str().unwrap().to_owned();
     IdentityExpectation { issuer: text("issuer"), subject: text("identity") }
 }
 
 fn artifact() -> Digest {
-    format!("sha256:{}", case()["digest"]["sha256"].as_str().unwrap()).parse().unwrap()
+    format!("sha256:{}", case().pointer("/digest/sha256").unwrap().as_str().unwrap()).parse().unwrap()
 }
 
 fn p256_verification() -> Duration {
