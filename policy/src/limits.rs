@@ -78,6 +78,13 @@ pub const MAX_LOG_BODY_BYTES: usize = 1024 * 1024;
 /// Most bytes of a checkpoint. Real ones have less than 1 KiB, with several witnesses.
 pub const MAX_CHECKPOINT_BYTES: usize = 16 * 1024;
 
+/// Most signatures of a checkpoint that name the log's own key, each of which is one check. Real ones have 1; a log that
+/// changes its key may have 2 for a while. Those of witnesses are not looked at.
+pub const MAX_CHECKPOINT_SIGNATURES: usize = 4;
+
+/// Most signature checks of one log entry: its promise, and its checkpoint.
+pub const MAX_LOG_ENTRY_CHECKS: usize = 1 + MAX_CHECKPOINT_SIGNATURES;
+
 /// Most nodes of an inclusion proof: a log index has 63 bits.
 pub const MAX_PROOF_NODES: usize = 64;
 

@@ -16,17 +16,22 @@ pub(super) struct Checkpoint {
 /// The checkpoint in a note, when `log` signed it.
 ///
 /// The signature is looked for by the log's key id; other signatures (witnesses) count for nothing. What is read is
-/// what was signed.
+/// what was signed. Each that names the log's key costs a check, and a note has room for hundreds of them: more than a few
+/// are refused, unchecked.
 pub(super) fn verify(note: &str, log: &Log) -> Result<Checkpoint, String> {
     if note.len() > limits::MAX_CHECKPOINT_BYTES {
         return Err(format!("its checkpoint is larger than {} bytes", limits::MAX_CHECKPOINT_BYTES));
     }
     let end = note.rfind("\n\n").ok_or("its checkpoint has no signature")?;
     let (body, signatures) = note.split_at(end + 1);
-    let mut candidates = signatures.trim_start_matches('\n').lines().filter_map(signature_line);
-    let signed =
-        candidates.any(|(hint, signature)| log.checkpoint_hint() == hint && log.verifies(body.as_bytes(), &signature));
-    if !signed {
+    let lines = signatures.trim_start_matches('\n').lines().filter_map(signature_line);
+    let of_log = lines.filter(|(hint, _)| log.checkpoint_hint() == *hint);
+    let candidates: Vec<_> = of_log.take(limits::MAX_CHECKPOINT_SIGNATURES + 1).collect();
+    if candidates.len() > limits::MAX_CHECKPOINT_SIGNATURES {
+        let most = limits::MAX_CHECKPOINT_SIGNATURES;
+        return Err(format!("its checkpoint has more than {most} signatures that name the log's key"));
+    }
+    if !candidates.iter().any(|(_, signature)| log.verifies(body.as_bytes(), signature)) {
         return Err(format!("its checkpoint is not signed by the log `{}`", log.name()));
     }
     let mut lines = body.lines();

@@ -145,7 +145,7 @@ impl<'a> Listening<'a, '_> {
         root: &NamedRoot,
     ) -> Result<Vouchers, Refusal> {
         let entries = found.signature.material().map_or(0, |material| material.entries.len());
-        self.budget.take_checks(2 * entries)?;
+        self.budget.take_checks(limits::MAX_LOG_ENTRY_CHECKS * entries)?;
         let mut demands = known.evidence.of_signature();
         // Timestamps are weighed by the document's own authorities, and a key has no certificate.
         (demands.timestamps, demands.certificate_logs) = (0, 0);

@@ -107,6 +107,28 @@ fn a_checkpoint_has_a_most_of_bytes() {
 }
 
 #[test]
+fn a_checkpoint_has_a_most_of_signatures_that_name_the_logs_key() {
+    // Each one is a check of a signature: only the last one is the log's.
+    let forged = |count: usize| {
+        changed(|bundle| {
+            let envelope = &mut entry(bundle)["inclusionProof"]["checkpoint"]["envelope"];
+            let text = envelope.as_str().unwrap().to_owned();
+            let (body, line) = text.rsplit_once("\n\n").unwrap();
+            let line = line.lines().next().unwrap();
+            let (start, signature) = line.rsplit_once(' ').unwrap();
+            let mut signature = STANDARD.decode(signature).unwrap();
+            *signature.last_mut().unwrap() ^= 1;
+            let other = format!("{start} {}\n", STANDARD.encode(&signature));
+            *envelope = json!(format!("{body}\n\n{}{line}\n", other.repeat(count)));
+        })
+    };
+    assert_eq!(forged(limits::MAX_CHECKPOINT_SIGNATURES - 1), Ok(()));
+    let refused = forged(limits::MAX_CHECKPOINT_SIGNATURES).unwrap_err();
+    assert_eq!(refused.code, Code::LogEntryInvalid);
+    assert!(refused.message.contains("more than 4 signatures that name the log's key"), "{refused}");
+}
+
+#[test]
 fn a_certificate_has_a_most_of_bytes() {
     let leaf = |length: usize| {
         let refused = changed(|bundle| {
