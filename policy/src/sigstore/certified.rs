@@ -142,26 +142,27 @@ pub(crate) fn certify(
     let testimony = remembered(&memo.certificates.testimonies, (root.digest(), None), || {
         hear(signature, MakerBytes::Certificate(&introduction.certificate), signature.timestamps(), root)
     });
-    let vouchers = testimony.as_ref().as_ref().map_err(Clone::clone)?.weigh(demands, now)?;
+    let vouchers = testimony.as_ref().as_ref().map_err(Clone::clone)?.weigh(demands, None, now)?;
     let (identity, certificate_logs) = introduction.holder.certify(&vouchers, demands)?;
     let (identity, certificate_logs) = (identity.clone(), certificate_logs.to_vec());
     let (subject, root) = (subject.to_owned(), name.to_owned());
     Ok((Certified { identity, subject, certificate_logs, root }, vouchers))
 }
 
-/// The logs that vouch for a signature of a key. Timestamps are those of the document's own authorities.
+/// The logs that vouch for a signature of a key. Timestamps are those of the document's own authorities, and `otherwise`
+/// the time that they vouch for.
 pub(crate) fn logged(
     signature: &UnverifiedSignature,
     key: &PublicKey,
     root: &TrustedRoot,
     demands: &Demands,
     memo: &AuthenticationMemo,
-    now: Timestamp,
+    (otherwise, now): (Option<Timestamp>, Timestamp),
 ) -> Result<Vouchers, Refusal> {
     let testimony = remembered(&memo.certificates.testimonies, (root.digest(), Some(key.id())), || {
         hear(signature, MakerBytes::Spki(key.spki()), &[], root)
     });
-    testimony.as_ref().as_ref().map_err(Clone::clone)?.weigh(demands, now)
+    testimony.as_ref().as_ref().map_err(Clone::clone)?.weigh(demands, otherwise, now)
 }
 
 fn hear(

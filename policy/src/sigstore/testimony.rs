@@ -72,7 +72,15 @@ impl Testimony {
 
     /// Those who count by `now`, when they are as many as are demanded. What is missing is never made up for by something
     /// else.
-    pub(crate) fn weigh(&self, demands: &Demands, now: Timestamp) -> Result<Vouchers, Refusal> {
+    ///
+    /// A log must be believed when the signature was first seen. Where none of those who count says when that was, it must
+    /// be at `otherwise`: the time that is known from elsewhere, or else `now`.
+    pub(crate) fn weigh(
+        &self,
+        demands: &Demands,
+        otherwise: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Vouchers, Refusal> {
         let latest = now.saturating_add(demands.skew).unwrap_or(now);
         let counts = |entry: &&Logged| entry.is_proven || demands.log_proof == LogProof::Promise;
         let entries: Vec<_> = self.entries.iter().filter(counts).collect();
@@ -99,7 +107,7 @@ impl Testimony {
             return refuse(Code::LogEntryMissing, format!("{seen}, and it carries {carried}{promised}"));
         }
         self.weigh_timestamps(demands, now, latest, &mut vouchers)?;
-        check_windows(&entries, &vouchers.seen)?;
+        check_windows(&entries, &vouchers.seen, otherwise.unwrap_or(now))?;
         Ok(vouchers)
     }
 
@@ -136,9 +144,9 @@ fn by_clock(now: Timestamp) -> String {
 }
 
 /// A log that says no time (Rekor v2) must be believed when the signature was first seen by somebody else: what a
-/// retired key of a log signs later counts for nothing.
-fn check_windows(entries: &[&Logged], seen: &[Seen]) -> Result<(), Refusal> {
-    let Some(first) = seen.iter().map(|seen| seen.time).min() else { return Ok(()) };
+/// retired key of a log signs later counts for nothing, also where nobody says when.
+fn check_windows(entries: &[&Logged], seen: &[Seen], otherwise: Timestamp) -> Result<(), Refusal> {
+    let first = seen.iter().map(|seen| seen.time).min().unwrap_or(otherwise);
     match entries.iter().find(|entry| entry.time.is_none() && !entry.window.covers(first)) {
         Some(entry) => refuse(Code::LogEntryInvalid, format!("the log `{}` is not believed at {first}", entry.log)),
         None => Ok(()),
@@ -169,4 +177,31 @@ fn timestamped(responses: &[Vec<u8>], signature: &[u8], root: &TrustedRoot) -> (
         }
     }
     (seen, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn must_not_count_a_retired_log_for_a_key_where_nobody_says_when() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let window = Window { start: at("2026-01-01T00:00:00Z"), end: Some(at("2026-06-01T00:00:00Z")) };
+        let entry = |time| Logged { log: "log".to_owned(), window, time, is_proven: true };
+        let weighed = |time: Option<&str>, otherwise: Option<&str>, now: &str| {
+            let entries = vec![entry(time.map(at))];
+            let testimony = Testimony { entries, carried_entries: 1, timestamps: Vec::new(), problem: None };
+            let demands = Demands { certificate_logs: 0, ..Demands::PUBLIC_GOOD };
+            let vouchers = testimony.weigh(&demands, otherwise.map(at), at(now));
+            vouchers.map(|vouchers| vouchers.logs.len()).map_err(|refusal| refusal.code)
+        };
+        let (within, after) = ("2026-03-01T00:00:00Z", "2026-11-01T00:00:00Z");
+        assert_eq!(weighed(None, None, within), Ok(1));
+        assert_eq!(weighed(None, None, after), Err(Code::LogEntryInvalid));
+        // The document's own timestamp authorities know when.
+        assert_eq!(weighed(None, Some(within), after), Ok(1));
+        assert_eq!(weighed(None, Some(after), after), Err(Code::LogEntryInvalid));
+        // What the log itself says is in its window, or it would not be here.
+        assert_eq!(weighed(Some(within), None, after), Ok(1));
+    }
 }

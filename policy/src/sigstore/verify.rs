@@ -165,7 +165,7 @@ pub fn verify_bundle(
     };
     check_signature(bundle, artifact, key)?;
     let testimony = hear(bundle, artifact, key, root)?;
-    let vouchers = testimony.weigh(demands, now)?;
+    let vouchers = testimony.weigh(demands, None, now)?;
     let (signer, certificate_logs) = match (&leaf, who) {
         (Some(leaf), Who::Identity(expected)) => {
             let holder = Holder::of(leaf, root);

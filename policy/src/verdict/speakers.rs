@@ -12,7 +12,7 @@ use crate::limits;
 use crate::reason::Code;
 use crate::sigstore::{Certified, Refusal, Vouchers, logged};
 use crate::trust::{Applicable, Authority, AuthorityIndex, KeyWindow, NamedRoot, TrustedKey};
-use crate::verify::{Authenticated, KeyId, Rejection, TimeEvidence, authenticate, trusted_time};
+use crate::verify::{Authenticated, KeyId, Rejection, TimeEvidence, VerifiedTime, authenticate, trusted_time};
 
 /// Most keys that are tried on a signature that names a key which nobody trusts.
 const MAX_TRIES_AGAINST_HINT: usize = 64;
@@ -129,7 +129,7 @@ impl<'a> Listening<'a, '_> {
         let mut time = trusted_time(&found.signature, authorities, required, memo, self.now, &mut self.budget.times);
         let mut logs = Vec::new();
         if let Some(root) = &known.evidence.log_root {
-            let vouchers = self.logged(found, key, known, root);
+            let vouchers = self.logged(found, key, (known, root), &time);
             let vouchers = vouchers.map_err(|refusal| reject(found, refusal, Some(&known.name)))?;
             time = time.or_logged(&vouchers.seen, known.evidence.logs);
             logs = vouchers.logs;
@@ -141,15 +141,16 @@ impl<'a> Listening<'a, '_> {
         &mut self,
         found: &FoundSignature,
         key: &TrustedKey,
-        known: &Authority,
-        root: &NamedRoot,
+        (known, root): (&Authority, &NamedRoot),
+        time: &TimeEvidence,
     ) -> Result<Vouchers, Refusal> {
         let entries = found.signature.material().map_or(0, |material| material.entries.len());
         self.budget.take_checks(limits::MAX_LOG_ENTRY_CHECKS * entries)?;
         let mut demands = known.evidence.of_signature();
         // Timestamps are weighed by the document's own authorities, and a key has no certificate.
         (demands.timestamps, demands.certificate_logs) = (0, 0);
-        logged(&found.signature, &key.key, &root.root, &demands, &found.memo, self.now)
+        let times = (time.verified().map(VerifiedTime::time), self.now);
+        logged(&found.signature, &key.key, &root.root, &demands, &found.memo, times)
     }
 
     fn holder_of_key(

@@ -4,6 +4,7 @@
 use hallmark_policy::sigstore::{
     Artifact, Demands, IdentityExpectation, TrustedRoot, UnverifiedBundle, VerifiedBundle, Who, verify_bundle,
 };
+use hallmark_policy::verify::PublicKey;
 use hallmark_policy::{Code, Timestamp};
 use serde_json::{Value, json};
 
@@ -99,6 +100,35 @@ fn must_not_lend_one_authority_the_window_of_another() {
         });
         assert!(open.is_ok(), "v{version}");
     }
+}
+
+/// A retired log's key may be anybody's today. Where an entry says no time, and nobody else does, the log must be
+/// believed now.
+#[test]
+fn must_not_count_a_retired_log_for_a_key_where_nobody_says_when() {
+    let case = recorded::case("npm/provenance-npm-test-cli-v1-prega.publish");
+    let key = PublicKey::parse(&recorded::file("bundles/npm-publish-key.pem")).unwrap();
+    let verified = |end: &str, is_timeless: bool| {
+        let mut bundle: Value = serde_json::from_slice(&case.bytes()).unwrap();
+        if is_timeless {
+            let entry = &mut bundle["verificationMaterial"]["tlogEntries"][0];
+            entry.as_object_mut().unwrap().remove("inclusionPromise");
+        }
+        let mut root: Value = serde_json::from_slice(&recorded::file(&case.trusted_root)).unwrap();
+        for log in root["tlogs"].as_array_mut().unwrap() {
+            log["publicKey"]["validFor"]["end"] = end.into();
+        }
+        let bundle = UnverifiedBundle::parse(bundle.to_string().as_bytes()).unwrap();
+        let root = TrustedRoot::parse(root.to_string().as_bytes()).unwrap();
+        let artifact = Artifact::Digest(case.artifact());
+        verify_bundle(&bundle, artifact, Who::Key(&key), &root, &case.demands(), now())
+            .map(|verified| verified.logs().len())
+            .map_err(|refusal| refusal.code)
+    };
+    let (before, after) = ("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z");
+    assert_eq!(verified(before, true), Err(Code::LogEntryInvalid));
+    assert_eq!(verified(after, true), Ok(1));
+    assert_eq!(verified(before, false), Ok(1), "the log says when, and was believed then");
 }
 
 /// One word of one authority, however often it is there.
