@@ -53,8 +53,14 @@ impl<'a> Listening<'a, '_> {
         let mut known: Vec<(&NamedRoot, Introduced)> = Vec::new();
         let mut refused = None;
         let mut strangers = Vec::new();
+        let mut chosen = None;
         let identities: Vec<_> = self.identities().collect();
         for asked in identities {
+            // A certificate can have several names. Whose it is follows from what cannot be altered: were it the next one's
+            // when the first one's evidence fails, whoever strips that would choose for whom it speaks.
+            if chosen.is_some_and(|chosen| chosen != asked.index) {
+                continue;
+            }
             let introduced = match known.iter().find(|(root, _)| *root == &*asked.identity.root) {
                 Some((_, introduced)) => Arc::clone(introduced),
                 None => {
@@ -87,6 +93,7 @@ impl<'a> Listening<'a, '_> {
                     continue;
                 }
             };
+            chosen = Some(asked.index);
             match self.certified(found, (introduction, subject), asked) {
                 Ok((certified, vouchers)) => return Ok((asked, introduction.facts(), certified, vouchers)),
                 // The most telling: whose it claims to be is asked for.
