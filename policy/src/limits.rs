@@ -91,6 +91,9 @@ pub const MAX_PROOF_NODES: usize = 64;
 /// Most bytes of a signing certificate. Real ones have 1 to 2 KiB.
 pub const MAX_CERTIFICATE_BYTES: usize = 32 * 1024;
 
+/// Most extensions of one certificate: each is held against the others. Real ones have up to 30.
+pub const MAX_CERTIFICATE_EXTENSIONS: usize = 64;
+
 /// Most bytes of a trusted root document. The public-good one has 7 KiB.
 pub const MAX_TRUSTED_ROOT_BYTES: usize = 1024 * 1024;
 

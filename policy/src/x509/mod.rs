@@ -12,6 +12,8 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use algorithm::Algorithm;
 use der::{Cursor, Problem};
 
+use crate::limits;
+
 const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
@@ -41,6 +43,9 @@ impl CheckedCertificate {
             return Err("it names two signature algorithms".to_owned());
         }
         let extensions = body.extensions.as_deref().unwrap_or_default();
+        if extensions.len() > limits::MAX_CERTIFICATE_EXTENSIONS {
+            return Err(format!("it has more than {} extensions", limits::MAX_CERTIFICATE_EXTENSIONS));
+        }
         let mut seen = Vec::new();
         for extension in extensions {
             if seen.contains(&extension.extn_id) {

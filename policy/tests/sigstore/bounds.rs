@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use der::{Decode as _, Encode as _};
 use hallmark_policy::image::Digest;
 use hallmark_policy::sigstore::{Artifact, Demands, Refusal, TrustedRoot, UnverifiedBundle, Who, verify_bundle};
 use hallmark_policy::verify::PublicKey;
@@ -139,6 +140,31 @@ fn a_certificate_has_a_most_of_bytes() {
     };
     assert!(leaf(limits::MAX_CERTIFICATE_BYTES).contains("not an X.509 certificate"));
     assert!(leaf(limits::MAX_CERTIFICATE_BYTES + 1).contains("larger than"));
+}
+
+#[test]
+fn a_certificate_has_a_most_of_extensions() {
+    // Whoever makes the certificate chooses how many, and nobody has signed it yet.
+    let extended = |count: u32| {
+        let refused = changed(|bundle| {
+            let leaf = &mut bundle["verificationMaterial"]["certificate"]["rawBytes"];
+            let der = STANDARD.decode(leaf.as_str().unwrap()).unwrap();
+            let mut certificate = x509_cert::Certificate::from_der(&der).unwrap();
+            let extensions = certificate.tbs_certificate.extensions.as_mut().unwrap();
+            for number in 0..count - u32::try_from(extensions.len()).unwrap() {
+                let mut more = extensions[0].clone();
+                (more.extn_id, more.critical) = (format!("1.2.3.{number}").parse().unwrap(), false);
+                extensions.push(more);
+            }
+            *leaf = json!(STANDARD.encode(certificate.to_der().unwrap()));
+        });
+        refused.unwrap_err()
+    };
+    let most = u32::try_from(limits::MAX_CERTIFICATE_EXTENSIONS).unwrap();
+    assert_eq!(extended(most).code, Code::LogEntryInvalid, "it is read, and another one than was logged");
+    let beyond = extended(most + 1);
+    assert_eq!(beyond.code, Code::CertificateUntrusted);
+    assert!(beyond.message.contains("more than 64 extensions"), "{beyond}");
 }
 
 #[test]
