@@ -88,22 +88,39 @@ pub(super) fn speakers<'a, 'e>(
     spoken.extend(hinted.into_iter().map(|found| (found, listening.by_key(found))));
     // Then those with certificates, which cost a few each. What a certificate does not bear out, a key may.
     let takes_certificates = listening.identities().next().is_some();
+    let (mut certified, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|found| takes_certificates && found.signature.has_certificate());
+    // Whoever copies a genuine one can add entries and timestamps to it: the cheapest go first, so that these copies do
+    // not use up the budget for it.
+    certified.sort_by_key(|found| carried(found));
     let mut left = Vec::new();
-    for found in others {
-        match takes_certificates && found.signature.has_certificate() {
-            true => match listening.by_certificate(found) {
-                Ok(speaker) => spoken.push((found, Ok(speaker))),
-                Err(rejection) => left.push((found, Some(rejection))),
-            },
-            false => left.push((found, None)),
+    for found in certified {
+        match listening.by_certificate(found) {
+            Ok(speaker) => spoken.push((found, Ok(speaker))),
+            Err(rejection) => left.push((found, Some(rejection))),
         }
     }
+    left.extend(others.into_iter().map(|found| (found, None)));
     for (found, rejection) in left {
         let speaker = listening.by_key(found);
-        // That it does not count by its certificate says more than that no key made it.
-        spoken.push((found, speaker.map_err(|nobody| rejection.unwrap_or(nobody))));
+        spoken.push((found, speaker.map_err(|nobody| more_telling(rejection, nobody))));
     }
     spoken
+}
+
+/// How many log entries a signature carries, and how many timestamps.
+fn carried(found: &FoundSignature) -> (usize, usize) {
+    let entries = found.signature.material().map_or(0, |material| material.entries.len());
+    (entries, found.signature.timestamps().len())
+}
+
+/// That a signature does not count by its certificate says more than that no key made it; but not more than that the
+/// keys were not all tried, or that an authority's key made it and it does not count for that.
+fn more_telling(by_certificate: Option<Rejection>, by_key: Rejection) -> Rejection {
+    match by_certificate {
+        Some(rejection) if by_key.code != Code::LimitExceeded && by_key.authority.is_none() => rejection,
+        _ => by_key,
+    }
 }
 
 /// One rule, whom it asks for, and what is left of the bounds.

@@ -367,4 +367,37 @@ fn must_not_let_others_bundles_use_up_the_work_for_a_good_one() {
     let verdict = judged(&trust(&authority("v1", "")), &bundles);
     assert_eq!(verdict.outcome(), Outcome::Allow);
     assert_eq!(verdict.rejected().len(), 127);
+    // Copies of the good one itself, each with an entry at the end that is somebody's forgery.
+    let copy = |place: usize| {
+        let mut bundle = junk.clone();
+        bundle["verificationMaterial"]["tlogEntries"][31]["integratedTime"] = Value::String(place.to_string());
+        bundle
+    };
+    let mut bundles: Vec<Value> = (0..127).map(copy).collect();
+    bundles.push(bundle(1));
+    let verdict = judged(&trust(&authority("v1", "")), &bundles);
+    assert_eq!(verdict.outcome(), Outcome::Allow, "{:?}", verdict.reasons());
+    assert!(verdict.rejected().iter().any(|rejection| rejection.code == Code::LimitExceeded));
+}
+
+/// Keys that were not tried are no keys that did not sign.
+#[test]
+fn what_the_budget_left_out_is_an_obstacle_also_beside_a_bad_certificate() {
+    let keys: String = (1..=64_u8)
+        .map(|seed| format!("{{publicKey: {{pem: \"{}\"}}}},", Key::new(seed).public().to_pem().replace('\n', "\\n")))
+        .collect();
+    let keys = format!("{{name: k, keys: [{keys}]}}");
+    let trust = snapshot(&[document(&[&authority("v1", ""), &keys], "{any: [ci, k]}")]);
+    let bad = |place: usize| {
+        let mut bundle = bundle(1);
+        bundle["dsseEnvelope"]["payload"] = Value::String(format!("{place:04}"));
+        bundle
+    };
+    let exceeded = |count: usize| {
+        let verdict = judged(&trust, &(0..count).map(bad).collect::<Vec<_>>());
+        assert_eq!(verdict.outcome(), Outcome::Deny);
+        verdict.rejected().iter().any(|rejection| rejection.code == Code::LimitExceeded)
+    };
+    assert!(!exceeded(50));
+    assert!(exceeded(65));
 }
