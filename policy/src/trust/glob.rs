@@ -67,13 +67,23 @@ impl Glob {
     /// Whether a whole name follows the pattern. Every state of the pattern is carried along at once, so the time is at
     /// most the product of the two lengths, whatever the pattern.
     pub(super) fn matches(&self, name: &str) -> bool {
+        self.matches_within(name, &mut 0)
+    }
+
+    /// The same, and how many characters were looked at: none after the pattern has come to its end everywhere.
+    fn matches_within(&self, name: &str, steps: &mut usize) -> bool {
         let mut reached = vec![false; self.tokens.len() + 1];
+        let mut next = reached.clone();
         if let Some(start) = reached.first_mut() {
             *start = true;
         }
         self.skip_wildcards(&mut reached);
         for character in name.chars() {
-            let mut next = vec![false; reached.len()];
+            if !reached.contains(&true) {
+                return false;
+            }
+            *steps += 1;
+            next.fill(false);
             for (position, token) in self.tokens.iter().enumerate() {
                 if reached.get(position) != Some(&true) {
                     continue;
@@ -89,7 +99,7 @@ impl Glob {
                 }
             }
             self.skip_wildcards(&mut next);
-            reached = next;
+            std::mem::swap(&mut reached, &mut next);
         }
         reached.last() == Some(&true)
     }
@@ -280,4 +290,21 @@ fn retrace(origins: &HashMap<State, (State, Option<char>)>, end: State) -> Strin
         state = *before;
     }
     reversed.into_iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_gives_up_where_the_prefix_ends() {
+        let looked_at = |pattern: &str, name: &str| {
+            let mut steps = 0;
+            (Glob::new(pattern).matches_within(name, &mut steps), steps)
+        };
+        let long = format!("https://ci.example/{}", "a".repeat(10_000));
+        assert_eq!(looked_at("https://other.example/**", &long), (false, 9));
+        assert_eq!(looked_at("https://ci.example/a", &long), (false, 21));
+        assert_eq!(looked_at("https://ci.example/**", &long), (true, long.len()));
+    }
 }
