@@ -1,6 +1,8 @@
 //! Identities in trust policies: what cosign 3.1.1 signed with private instances, through the verdict. What is wrong
 //! with certificates, logs and times is in `instances.rs`, with an instance of our own.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hallmark_policy::evidence::{DecodedEvidence, Observation};
 use hallmark_policy::image::Digest;
 use hallmark_policy::trust::{Document, Problem, TrustPolicy, TrustSnapshot};
@@ -400,4 +402,77 @@ fn what_the_budget_left_out_is_an_obstacle_also_beside_a_bad_certificate() {
     };
     assert!(!exceeded(50));
     assert!(exceeded(65));
+}
+
+/// Two names in one certificate, each asked for: the first has too few vouchers, as when somebody took them away.
+#[test]
+fn one_signature_with_two_names_speaks_for_one_authority_however_it_is_stripped() {
+    use crate::authority;
+    const YEARS: (&str, &str) = ("2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z");
+    let ca =
+        authority::Certificate { name: "ca", seed: 8, issuer: ("ca", 8), issues: true, purpose: None, validity: YEARS };
+    let leaf = two_names(&authority::Certificate { name: "leaf", seed: 9, issues: false, ..ca.clone() });
+    let tsa = authority::Authority::new("tsa", 3);
+    let statement =
+        crate::support::statement(&format!(r#"[{{"digest":{{"sha256":"{}"}}}}]"#, crate::support::subject().encoded()));
+    let signed = Key::new(9).bundle("application/vnd.in-toto+json", statement.as_bytes());
+    let mut signed: Value = serde_json::from_slice(&signed).unwrap();
+    let signature = STANDARD.decode(signed["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap()).unwrap();
+    let token = tsa.token(&signature, "2026-11-20T00:00:00Z").response();
+    signed["verificationMaterial"] = serde_json::json!({
+        "certificate": {"rawBytes": STANDARD.encode(leaf)},
+        "timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": STANDARD.encode(token)}]},
+    });
+    let mut root: Value = serde_json::from_str(&file("rekor-v1.root.json")).unwrap();
+    for (list, chain) in
+        [("certificateAuthorities", vec![ca.der()]), ("timestampAuthorities", vec![tsa.signer.der(), tsa.root.der()])]
+    {
+        let chain: Vec<_> = chain.iter().map(|der| serde_json::json!({"rawBytes": STANDARD.encode(der)})).collect();
+        root[list][0]["certChain"]["certificates"] = chain.into();
+        root[list][0]["validFor"]["start"] = YEARS.0.into();
+    }
+    let authority = |name: &str, evidence: &str| {
+        let subject = format!("https://ci.example/{name}");
+        format!(
+            "{{name: {name}, keyless: [{{issuer: https://issuer.example, subject: {subject}, trustRoot: v1}}], evidence: {{{evidence}, certificateLogs: 0}}}}"
+        )
+    };
+    let verdict = |require: &str| {
+        let text = document(&[&authority("a", "logs: 1"), &authority("b", "logs: 0, timestamps: 1")], require);
+        let written = Value::String(file("rekor-v1.root.json").parse::<Value>().unwrap().to_string()).to_string();
+        assert!(text.contains(&written));
+        let trust = snapshot(&[text.replace(&written, &Value::String(root.to_string()).to_string())]);
+        let verdict = Attached::nothing()
+            .with_bundle(signed.to_string().as_bytes())
+            .verdict_by(&trust, &Question::about(image()));
+        code(&verdict)
+    };
+    assert_eq!(verdict("b"), (Outcome::Allow, None));
+    assert_eq!(verdict("{any: [a, b]}"), (Outcome::Deny, Some(Code::LogEntryMissing)));
+}
+
+/// The certificate as one for signing code, in the names of `https://ci.example/a` and `https://ci.example/b`.
+fn two_names(certificate: &crate::authority::Certificate) -> Vec<u8> {
+    use der::asn1::{BitString, OctetString};
+    use der::{Decode as _, Encode as _};
+
+    use crate::authority::tlv;
+    let name = |name: &str| tlv(0x86, &[format!("https://ci.example/{name}").into_bytes()]);
+    let code_signing = tlv(0x06, &[vec![0x2b, 6, 1, 5, 5, 7, 3, 3]]);
+    let extensions = [
+        ("2.5.29.15", vec![3, 2, 7, 0x80]),
+        ("2.5.29.37", tlv(0x30, &[code_signing])),
+        ("2.5.29.17", tlv(0x30, &[name("a"), name("b")])),
+        ("1.3.6.1.4.1.57264.1.8", tlv(0x0c, &[b"https://issuer.example".to_vec()])),
+    ];
+    let mut content = x509_cert::Certificate::from_der(&certificate.der()).unwrap();
+    let extension = |(id, value): &(&str, Vec<u8>)| x509_cert::ext::Extension {
+        extn_id: id.parse().unwrap(),
+        critical: false,
+        extn_value: OctetString::new(value.as_slice()).unwrap(),
+    };
+    content.tbs_certificate.extensions = Some(extensions.iter().map(extension).collect());
+    let signature = Key::new(certificate.issuer.1).sign(&content.tbs_certificate.to_der().unwrap());
+    content.signature = BitString::from_bytes(&signature).unwrap();
+    content.to_der().unwrap()
 }
