@@ -86,20 +86,52 @@ pub async fn refresh(
     folder: Option<&TrustRootFolder>,
     now: Timestamp,
 ) -> Result<RefreshedRoot, RefreshError> {
+    refresh_after(source, folder, &mut Remembered::default(), now).await
+}
+
+/// The same, by a process that has asked before: nothing older than what it remembers is believed. What is verified now is
+/// remembered, also when the refresh then fails.
+pub(super) async fn refresh_after(
+    source: &RootSource,
+    folder: Option<&TrustRootFolder>,
+    remembered: &mut Remembered,
+    now: Timestamp,
+) -> Result<RefreshedRoot, RefreshError> {
     let repository = source.mirror().open().map_err(|error| RefreshError::of(&error))?;
-    refresh_from(source, folder, repository, now).await
+    let before = remembered.clone();
+    let seen = Arc::new(Seen { files: Mutex::default(), folder: folder.map(|folder| folder.of(source)), before });
+    let refreshed = refresh_seen(source, folder, repository, &seen, now).await;
+    let files = seen.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    // Lists that are delegated to, and documents, are no floor: they are looked up from those that are.
+    let is_floor = |name: &str| {
+        matches!(name, "timestamp.json" | "snapshot.json" | "targets.json") || name.starts_with("root_history/")
+    };
+    remembered.extend(files.into_iter().filter(|(name, _)| is_floor(name)));
+    refreshed
 }
 
 /// The same, from anything that can be read.
+#[cfg(test)]
 pub(super) async fn refresh_from(
     source: &RootSource,
     folder: Option<&TrustRootFolder>,
     repository: impl Repository + 'static,
     now: Timestamp,
 ) -> Result<RefreshedRoot, RefreshError> {
-    let seen = Arc::new(Seen { files: Mutex::default(), folder: folder.map(|folder| folder.of(source)) });
+    let folder_of = folder.map(|folder| folder.of(source));
+    let seen = Arc::new(Seen { files: Mutex::default(), folder: folder_of, before: Remembered::default() });
+    refresh_seen(source, folder, repository, &seen, now).await
+}
+
+async fn refresh_seen(
+    source: &RootSource,
+    folder: Option<&TrustRootFolder>,
+    repository: impl Repository + 'static,
+    seen: &Arc<Seen>,
+    now: Timestamp,
+) -> Result<RefreshedRoot, RefreshError> {
     let updater = Updater::new(repository, source.entry()).map_err(|error| RefreshError::of(&error))?;
-    let mut updater = updater.with_config(bounds()).with_store(Arc::clone(&seen));
+    let mut updater = updater.with_config(bounds()).with_store(Arc::clone(seen));
     let document = walk(&mut updater, now).await.map_err(|error| RefreshError::of(&error))?;
     let root = TrustedRoot::parse(&document).map_err(|error| RefreshError::Unusable { problem: chain(&error) })?;
     let refreshed = describe(&updater, root, document.clone(), now);
@@ -151,7 +183,12 @@ pub(super) fn verify(source: &RootSource, generation: &Generation) -> Result<Ref
 struct Seen {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     folder: Option<super::kept::Metadata>,
+    /// What the process remembers, for where the folder has nothing.
+    before: Remembered,
 }
+
+/// The newest metadata that a process has verified, by the names under which `sigstore-tuf` stores it.
+pub(super) type Remembered = BTreeMap<String, Vec<u8>>;
 
 impl MetadataStore for Seen {
     fn load(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -159,8 +196,11 @@ impl MetadataStore for Seen {
         if let Some(bytes) = files.get(name) {
             return Ok(Some(bytes.clone()));
         }
-        let Some(bytes) = self.folder.as_ref().map(|folder| folder.read(name)).transpose()?.flatten() else {
-            return Ok(None);
+        let kept = self.folder.as_ref().map_or(Ok(None), |folder| folder.read(name));
+        let bytes = match (kept, self.before.get(name)) {
+            (Ok(Some(kept)), _) => kept,
+            (_, Some(before)) => before.clone(),
+            (nothing, None) => return nothing,
         };
         files.insert(name.to_owned(), bytes.clone());
         Ok(Some(bytes))

@@ -1,14 +1,15 @@
 //! The trusted roots in use, by the names that trust policies know: what was built in, until something newer is good.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Digest;
 use hallmark_policy::trust::KnownRoots;
 
-use super::{RefreshError, RefreshedRoot, RootSource, TrustRootFolder, refresh};
+use super::refresh::{Remembered, refresh_after};
+use super::{RefreshError, RefreshedRoot, RootSource, TrustRootFolder};
 
 /// How long after a failure the repository is asked again, at the latest.
 const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
@@ -24,6 +25,8 @@ pub struct TrustRoots {
 #[derive(Debug, Clone, Default)]
 struct State {
     current: Option<RefreshedRoot>,
+    /// Below this nothing is believed, whether or not there is a folder.
+    remembered: Arc<Remembered>,
     failure: Option<RefreshFailure>,
     refreshed: u64,
     failed: u64,
@@ -116,8 +119,12 @@ impl TrustRoots {
     /// [`RefreshError`], which is also remembered for the report.
     pub async fn refresh(&self, name: &str, now: Timestamp) -> Result<bool, RefreshError> {
         let Some(source) = self.sources.iter().find(|source| source.name() == name) else { return Ok(false) };
-        let before = self.digest(name);
-        match refresh(source, self.folder.as_ref(), now).await {
+        let State { current, remembered, .. } = self.state(name);
+        let before = current.as_ref().map(|current| current.root.digest());
+        let mut remembered = Arc::unwrap_or_clone(remembered);
+        let refreshed = refresh_after(source, self.folder.as_ref(), &mut remembered, now).await;
+        self.change(name, |state| state.remembered = Arc::new(remembered));
+        match refreshed.and_then(|root| current.map_or(Ok(()), |current| not_older(&root, &current)).map(|()| root)) {
             Ok(root) => {
                 let is_new = before != Some(root.root.digest());
                 self.change(name, |state| {
@@ -142,7 +149,7 @@ impl TrustRoots {
     #[must_use]
     pub fn report(&self, names: &[String]) -> Vec<RootReport> {
         let report = |name: &String| {
-            let State { current, failure, refreshed, failed } = self.state(name);
+            let State { current, failure, refreshed, failed, .. } = self.state(name);
             RootReport {
                 name: name.clone(),
                 digest: current.as_ref().map(|current| current.root.digest()),
@@ -163,4 +170,14 @@ impl TrustRoots {
     fn change(&self, name: &str, change: impl FnOnce(&mut State)) {
         change(self.states.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default());
     }
+}
+
+/// A folder that somebody has put back says less than what is in use. A new TUF root may number the timestamps anew.
+fn not_older(root: &RefreshedRoot, current: &RefreshedRoot) -> Result<(), RefreshError> {
+    let (new, old) = ((root.root_version, root.timestamp_version), (current.root_version, current.timestamp_version));
+    if new.0 > old.0 || (new.0 == old.0 && new.1 >= old.1) {
+        return Ok(());
+    }
+    let problem = format!("root {} with timestamp {} after root {} with timestamp {}", new.0, new.1, old.0, old.1);
+    Err(RefreshError::RolledBack { problem })
 }

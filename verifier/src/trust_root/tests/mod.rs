@@ -88,6 +88,51 @@ async fn must_not_go_back_to_an_older_root() {
     assert_eq!(stranger.refresh().await.unwrap().document, PUBLIC_GOOD);
 }
 
+/// The service's default: what was seen is remembered for as long as the process runs.
+#[tokio::test]
+async fn must_not_go_back_to_an_older_root_where_nothing_is_kept() {
+    let first = Publisher::new();
+    let mut second = first.next(STAGING);
+    let served = Served::of(second.files());
+    let (address, _) = served.listen().await;
+    let source = || RootSource::named("public-good", first.own_root(), Mirror::at(&address).unwrap());
+    let roots = TrustRoots::new(vec![source()], None);
+    let digest = || roots.digest("public-good");
+    assert_eq!(roots.refresh("public-good", at(NOW)).await, Ok(true));
+    served.put(first.files());
+    let outcome = roots.refresh("public-good", at(NOW)).await;
+    assert!(matches!(outcome, Err(RefreshError::RolledBack { .. })), "{outcome:?}");
+    assert_eq!(digest(), Some(Digest::of(STAGING)));
+    // What was seen by a refresh that failed half way counts as well.
+    second.timestamp = 3;
+    served.put(second.files());
+    assert_eq!(roots.refresh("public-good", at(NOW)).await, Ok(false));
+    let mut half = second.next(STAGING);
+    served.put(half.files());
+    served.take("3.snapshot.json");
+    assert!(matches!(roots.refresh("public-good", at(NOW)).await, Err(RefreshError::Unreachable { .. })));
+    served.put(second.files());
+    let outcome = roots.refresh("public-good", at(NOW)).await;
+    assert!(matches!(outcome, Err(RefreshError::RolledBack { .. })), "{outcome:?}");
+    // Keys are rotated, and the mirror hides that: the old online key says nothing any more, however new its word.
+    (half.root, half.online_key) = (2, 10);
+    served.put(half.files());
+    served.put([("2.root.json".to_owned(), half.own_root())].into());
+    assert_eq!(roots.refresh("public-good", at(NOW)).await, Ok(false));
+    served.take("2.root.json");
+    let (mut hidden, renewed) = (half.next(PUBLIC_GOOD), half.next(STAGING));
+    (hidden.root, hidden.online_key) = (1, 9);
+    served.put(hidden.files());
+    let outcome = roots.refresh("public-good", at(NOW)).await;
+    assert!(matches!(outcome, Err(RefreshError::Untrusted { .. })), "{outcome:?}");
+    assert_eq!(digest(), Some(Digest::of(STAGING)));
+    // The twins: what is newer is taken, and a process that never saw the newer one takes the older.
+    served.put(renewed.files());
+    assert_eq!(roots.refresh("public-good", at(NOW)).await, Ok(false));
+    served.put(hidden.files());
+    assert_eq!(TrustRoots::new(vec![source()], None).refresh("public-good", at(NOW)).await, Ok(true));
+}
+
 #[tokio::test]
 async fn must_not_be_frozen_and_an_expired_word_takes_nothing_away() {
     let first = Publisher::new();
