@@ -105,11 +105,16 @@ impl TrustSnapshot {
         self.documents.iter().map(|document| (document.name.as_str(), document.digest))
     }
 
-    /// The names of the trust roots that the documents' identities stand under, each once. A policy of keys has none.
+    /// The names of the trust roots that the documents' identities stand under, and of those whose logs vouch for keys, each
+    /// once. A policy of keys alone has none.
     #[must_use]
     pub fn root_names(&self) -> BTreeSet<&str> {
         let authorities = self.documents.iter().flat_map(|document| &document.authorities);
-        authorities.flat_map(|authority| &authority.identities).map(|identity| identity.root.name.as_str()).collect()
+        let roots = authorities.flat_map(|authority| {
+            let of_identities = authority.identities.iter().map(|identity| &identity.root);
+            of_identities.chain(&authority.evidence.log_root)
+        });
+        roots.map(|root| root.name.as_str()).collect()
     }
 
     /// The rules that decide about an image, without looking at anything but names.

@@ -13,7 +13,7 @@ use hallmark_policy::image::{Content, Descriptor, Digest, ImageReference, Manife
 use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::verify::PublicKey;
 use hallmark_verifier::{EvidenceLimits, EvidenceSource, Pipeline};
-use hallmark_verifier_service::PipelineLoader;
+use hallmark_verifier_service::{Load as _, PipelineLoader};
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::EncodePublicKey as _;
@@ -164,4 +164,23 @@ async fn a_folder_without_a_policy_allows_nothing() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let (status, body, _) = service.post("/v1/verdicts", json!({"images": ["r.example/unsigned/a"]}).to_string()).await;
     assert_eq!((status, &body["verdict"]), (200, &json!("deny")));
+}
+
+/// What is refreshed is what the session names: the root whose logs vouch for keys is one of them.
+#[test]
+fn a_log_of_keys_is_kept_fresh_too() {
+    let folder = tempfile::tempdir().unwrap();
+    write_key(folder.path(), 1);
+    let names = |evidence: &str| {
+        let policy = POLICY.replace("name: release-team, ", &format!("name: release-team, {evidence}"));
+        std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+        let mut config = test_config();
+        config.policies = vec![folder.path().to_owned()];
+        let pipeline = Pipeline::new(Arc::new(Source), Arc::new(now), EvidenceLimits::STANDARD);
+        let loaded = PipelineLoader::over(pipeline, &config).load().unwrap();
+        loaded.session.trust_roots().to_vec()
+    };
+    assert_eq!(names("evidence: {logs: 1}, "), ["public-good"]);
+    assert_eq!(names("evidence: {logs: 1, trustRoot: staging}, "), ["staging"]);
+    assert!(names("").is_empty(), "keys alone cause no request");
 }
