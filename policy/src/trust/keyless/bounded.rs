@@ -4,15 +4,17 @@ use super::pattern::{Ends, PatternProblem, TextPattern};
 use crate::sigstore::SubjectKind;
 
 /// Hosts that many share, and how many segments of a path name one of them.
-const SHARED_HOSTS: [(&str, usize); 14] = [
+const SHARED_HOSTS: [(&str, usize); 16] = [
     ("agent.buildkite.com", 1),
     ("api.bitbucket.org", 5),
     ("bitbucket.org", 1),
     ("buildkite.com", 1),
     ("circleci.com", 3),
     ("container.googleapis.com", 3),
+    ("g.codefresh.io", 1),
     ("github.com", 1),
     ("gitlab.com", 1),
+    ("issuer.enforce.dev", 1),
     ("login.microsoftonline.com", 1),
     ("oidc.circleci.com", 2),
     ("storage.googleapis.com", 1),
@@ -25,22 +27,119 @@ const SHARED_HOSTS: [(&str, usize); 14] = [
 const SHARED_HOST_ENDS: [(&str, usize); 2] = [(".amazonaws.com", 2), (".oic.prod-aks.azure.com", 2)];
 
 /// Where anybody may have an address.
-const PUBLIC_MAIL: [&str; 14] = [
+const PUBLIC_MAIL: [&str; 81] = [
+    "126.com",
+    "163.com",
     "aol.com",
+    "att.net",
+    "bk.ru",
+    "btinternet.com",
+    "comcast.net",
+    "daum.net",
+    "duck.com",
+    "fastmail.com",
+    "fastmail.fm",
+    "foxmail.com",
+    "free.fr",
+    "freenet.de",
     "gmail.com",
+    "gmx.at",
+    "gmx.ch",
+    "gmx.com",
     "gmx.de",
     "gmx.net",
     "googlemail.com",
+    "hanmail.net",
+    "hey.com",
+    "hotmail.co.uk",
     "hotmail.com",
+    "hotmail.de",
+    "hotmail.fr",
     "icloud.com",
+    "inbox.ru",
+    "laposte.net",
+    "libero.it",
+    "list.ru",
+    "live.co.uk",
     "live.com",
+    "live.de",
+    "live.fr",
+    "mac.com",
+    "mail.com",
     "mail.ru",
+    "mailbox.org",
+    "me.com",
+    "msn.com",
+    "naver.com",
+    "o2.pl",
+    "orange.fr",
     "outlook.com",
+    "outlook.de",
+    "outlook.fr",
+    "pm.me",
+    "posteo.de",
+    "privaterelay.appleid.com",
     "proton.me",
     "protonmail.com",
     "qq.com",
+    "rediffmail.com",
+    "rocketmail.com",
+    "seznam.cz",
+    "sina.com",
+    "t-online.de",
+    "tuta.com",
+    "tuta.io",
+    "tutanota.com",
+    "users.noreply.github.com",
+    "users.noreply.gitlab.com",
+    "verizon.net",
+    "wanadoo.fr",
+    "web.de",
+    "wp.pl",
+    "ya.ru",
+    "yahoo.co.in",
+    "yahoo.co.jp",
+    "yahoo.co.uk",
     "yahoo.com",
+    "yahoo.de",
+    "yahoo.fr",
+    "yandex.com",
+    "yandex.ru",
+    "yeah.net",
+    "ymail.com",
+    "zoho.com",
+    "zohomail.com",
 ];
+
+/// Google's service accounts: of a project's own domain, which is in front of this, and of domains that all projects share.
+const SERVICE_ACCOUNTS: &str = "gserviceaccount.com";
+const OF_PROJECT: &str = ".iam.gserviceaccount.com";
+const OF_ALL_PROJECTS: &str = "gcp-sa-";
+
+/// Domains under which anybody may have a host.
+const SHARED_DOMAINS: [&str; 18] = [
+    "amazonaws.com",
+    "appspot.com",
+    "azurewebsites.net",
+    "cloudapp.azure.com",
+    "cloudfront.net",
+    "firebaseapp.com",
+    "fly.dev",
+    "github.io",
+    "githubusercontent.com",
+    "gitlab.io",
+    "herokuapp.com",
+    "netlify.app",
+    "onrender.com",
+    "pages.dev",
+    "run.app",
+    "vercel.app",
+    "web.app",
+    "workers.dev",
+];
+
+/// What registries of countries sell names under, as in `co.uk`.
+const SOLD_UNDER: [&str; 8] = ["ac", "co", "com", "edu", "gov", "ne", "net", "org"];
 
 /// That the issuers that match are one party's.
 pub(super) fn check_issuer(pattern: &TextPattern) -> Result<(), PatternProblem> {
@@ -99,7 +198,8 @@ fn check_mail(ends: &Ends) -> Result<(), PatternProblem> {
         let message = "an address of somebody else could follow this pattern";
         return Err(PatternProblem::new(message, "write out everything from the `@` on, such as `*@example.com`"));
     };
-    if PUBLIC_MAIL.contains(&domain.to_ascii_lowercase().as_str()) {
+    let named = domain.to_ascii_lowercase();
+    if PUBLIC_MAIL.contains(&named.as_str()) || is_shared_by_projects(&named) {
         let message = format!("anybody may have an address at `{domain}`");
         return Err(PatternProblem::new(message, "write out the whole address"));
     }
@@ -108,7 +208,7 @@ fn check_mail(ends: &Ends) -> Result<(), PatternProblem> {
 
 fn check_host(ends: &Ends) -> Result<(), PatternProblem> {
     match ends.suffix.strip_prefix('.') {
-        Some(domain) if is_domain(domain) => Ok(()),
+        Some(domain) if is_domain(domain) && !is_shared_domain(&domain.to_ascii_lowercase()) => Ok(()),
         _ => {
             let message = "a host of somebody else could follow this pattern";
             Err(PatternProblem::new(message, "write out the whole domain, such as `*.build.example.com`"))
@@ -124,6 +224,17 @@ fn check_user(ends: &Ends) -> Result<(), PatternProblem> {
             Err(PatternProblem::new(message, "write out everything from the `!` on, such as `*!example.com`"))
         }
     }
+}
+
+fn is_shared_by_projects(domain: &str) -> bool {
+    let is_of_project = domain.strip_suffix(OF_PROJECT).is_some_and(|project| !project.starts_with(OF_ALL_PROJECTS));
+    !is_of_project && domain.strip_suffix(SERVICE_ACCOUNTS).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+fn is_shared_domain(domain: &str) -> bool {
+    let is_sold_under = |(name, country): (&str, &str)| country.len() == 2 && SOLD_UNDER.contains(&name);
+    let is_of_cloud = domain.ends_with(".amazonaws.com") || domain.ends_with(".cloudapp.azure.com");
+    SHARED_DOMAINS.contains(&domain) || is_of_cloud || domain.split_once('.').is_some_and(is_sold_under)
 }
 
 fn is_domain(text: &str) -> bool {
@@ -149,6 +260,15 @@ mod tests {
             "*!example.com",
             "*.build.example.com",
             "https://github.com/anybody/exact",
+            "https://g.codefresh.io/acme/*",
+            "https://issuer.enforce.dev/0123456789abcdef/*",
+            "*@acme.iam.gserviceaccount.com",
+            "*@acme.example.com.iam.gserviceaccount.com",
+            "1234@cloudbuild.gserviceaccount.com",
+            "*@notgserviceaccount.com",
+            "*.acme.github.io",
+            "*.acme.co.uk",
+            "*.acme.co",
         ] {
             assert!(subject_pattern(kind_of(good), good).is_ok(), "{good}");
         }
@@ -171,6 +291,26 @@ mod tests {
             "*example.com",
             "*.com",
             "ann!*",
+            "https://g.codefresh.io/*",
+            "https://issuer.enforce.dev/*",
+            "*@cloudbuild.gserviceaccount.com",
+            "*@developer.gserviceaccount.com",
+            "*@appspot.gserviceaccount.com",
+            "*@gcp-sa-pubsub.iam.gserviceaccount.com",
+            "*@iam.gserviceaccount.com",
+            "*@gserviceaccount.com",
+            "*@users.noreply.github.com",
+            "*@me.com",
+            "*@msn.com",
+            "*@163.com",
+            "*@web.de",
+            "*@yandex.ru",
+            "*@Web.DE",
+            "*.github.io",
+            "*.GitHub.io",
+            "*.co.uk",
+            "*.com.au",
+            "*.eu-west-1.compute.amazonaws.com",
         ] {
             let problem = subject_pattern(kind_of(bad), bad).unwrap_err();
             assert!(!problem.hint.is_empty(), "{bad}");
