@@ -40,7 +40,7 @@ pub(super) struct Arguments {
     /// The images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
-    /// The private key: a file, or env://VARIABLE; may be repeated, and the attestation is signed with each
+    /// The private key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI; may be repeated, each signs
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<String>,
     /// The predicate, a JSON object; `-` is standard input

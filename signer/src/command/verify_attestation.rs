@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// The images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
-    /// Trust this public key: a file, or env://VARIABLE; may be repeated, any of them suffices
+    /// Trust this public key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI; may be repeated, any of them suffices
     #[arg(long, value_name = "KEY", required = true)]
     key: Vec<String>,
     /// The type of the predicate: slsaprovenance, slsaprovenance1, spdx, cyclonedx, openvex, vuln, link, custom or a URI
