@@ -85,8 +85,8 @@ pub(crate) enum FactContent {
 /// Reads the predicate of a verified statement by its type.
 pub(crate) fn facts(predicate_type: &str, statement: &[u8]) -> Result<Facts, String> {
     match Kind::of(predicate_type) {
-        Some(Kind::Provenance1) => read::<Provenance1>(statement).map(Provenance1::facts),
-        Some(Kind::Provenance02) => read::<Provenance02>(statement).map(Provenance02::facts),
+        Some(Kind::Provenance1) => read::<Provenance1>(statement)?.facts(),
+        Some(Kind::Provenance02) => read::<Provenance02>(statement)?.facts(),
         Some(Kind::CosignScan) => read::<Scan<Report>>(statement)?.facts(Report::findings),
         Some(Kind::InTotoScan) => read::<Scan<Vec<InTotoResult>>>(statement)?.facts(in_toto_findings),
         Some(Kind::Spdx) => sbom::spdx(&read::<sbom::Spdx>(statement)?),
@@ -107,10 +107,21 @@ fn read<'a, P: Deserialize<'a>>(statement: &'a [u8]) -> Result<P, String> {
         .map_err(|error| error.to_string())
 }
 
-/// A time that was written; the first moment of year 1 is how Go writes that there is none.
-pub(super) fn time(text: Option<String>) -> Option<Timestamp> {
-    let time: Timestamp = text?.parse().ok()?;
-    (time > Timestamp::UNIX_EPOCH).then_some(time)
+/// A time that was written; the first moment of year 1 is how Go writes that there is none. What was written and cannot
+/// be read is an error: what took it for no time would believe a document about the one thing that it says badly.
+pub(super) fn time(text: Option<String>) -> Result<Option<Timestamp>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let time = text.parse::<Timestamp>().map_err(|_| {
+        let text: String = text.chars().take(40).collect();
+        format!("{text:?} is not a time (RFC 3339)")
+    })?;
+    Ok((time > Timestamp::UNIX_EPOCH).then_some(time))
+}
+
+/// The first of two times that is there. Each that was written must be readable.
+pub(super) fn first_time([one, other]: [Option<String>; 2]) -> Result<Option<Timestamp>, String> {
+    let (one, other) = (time(one)?, time(other)?);
+    Ok(one.or(other))
 }
 
 #[derive(Deserialize)]
@@ -125,8 +136,6 @@ struct Provenance1 {
 struct BuildDefinition {
     #[serde(default)]
     external_parameters: Option<ExternalParameters>,
-    #[serde(default)]
-    resolved_dependencies: Option<Vec<Dependency>>,
 }
 
 /// Where builders keep the source: GitHub's workflow, BuildKit's `configSource`, and the two words of other builders.
@@ -186,15 +195,17 @@ struct RunMetadata {
 }
 
 impl RunMetadata {
-    fn made(self) -> Option<Timestamp> {
-        time(self.finished_on).or_else(|| time(self.started_on))
+    fn made(metadata: Option<Self>) -> Result<Option<Timestamp>, String> {
+        metadata.map_or(Ok(None), |metadata| first_time([metadata.finished_on, metadata.started_on]))
     }
 }
 
 impl Provenance1 {
-    fn facts(self) -> Facts {
+    /// The source is what the builder was told to build. A resolved dependency never is: their order means nothing, and any
+    /// input may stand first.
+    fn facts(self) -> Result<Facts, String> {
         let parameters = self.build_definition.external_parameters;
-        let named = parameters.and_then(|parameters| {
+        let source = parameters.and_then(|parameters| {
             let workflow = parameters.workflow.and_then(|workflow| workflow.repository);
             let source = parameters.source.and_then(|source| match source {
                 Source::Text(uri) => Some(uri),
@@ -204,14 +215,9 @@ impl Provenance1 {
             let config = parameters.config_source.and_then(|source| source.uri);
             workflow.or(source).or(config).or(parameters.repository)
         });
-        let first = || self.build_definition.resolved_dependencies?.into_iter().next()?.uri;
-        Facts {
-            made: self.run_details.metadata.and_then(RunMetadata::made),
-            content: FactContent::Provenance {
-                builder: self.run_details.builder.and_then(|builder| builder.id),
-                source: named.or_else(first),
-            },
-        }
+        let content =
+            FactContent::Provenance { builder: self.run_details.builder.and_then(|builder| builder.id), source };
+        Ok(Facts { made: RunMetadata::made(self.run_details.metadata)?, content })
     }
 }
 
@@ -232,10 +238,10 @@ struct Invocation {
 }
 
 impl Provenance02 {
-    fn facts(self) -> Facts {
+    fn facts(self) -> Result<Facts, String> {
         let source = self.invocation.and_then(|invocation| invocation.config_source).and_then(|source| source.uri);
         let content = FactContent::Provenance { builder: self.builder.id, source };
-        Facts { made: self.metadata.and_then(RunMetadata::made), content }
+        Ok(Facts { made: RunMetadata::made(self.metadata)?, content })
     }
 }
 
@@ -293,11 +299,111 @@ mod tests {
             r#"{"SchemaVersion":2,"Results":{}}"#,
             r#"{"matches":[],"matches":[]}"#,
             r#"{"package_vulnerabilities":{"p":["7"]},"vulnerabilities":{}}"#,
+            r#"{"SchemaVersion":1}"#,
+            r#"{"SchemaVersion":3,"Results":[]}"#,
+            r#"{"SchemaVersion":"2"}"#,
+            r#"{"SchemaVersion":2,"ClusterName":"k","Resources":[]}"#,
+            r#"{"SchemaVersion":2,"ClusterName":"k","Findings":[]}"#,
         ] {
             assert!(findings(COSIGN_SCAN, bad).is_err(), "{bad}");
         }
         assert!(findings(IN_TOTO_SCAN, "{}").is_err());
         assert!(read(COSIGN_SCAN, "{}").is_err());
+    }
+
+    #[test]
+    fn must_not_count_a_rating_that_is_not_understood_as_not_rated() {
+        let vector = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H";
+        let reports = |rating: &str| {
+            [
+                (
+                    COSIGN_SCAN,
+                    format!(
+                        r#"{{"SchemaVersion":2,"Results":[{{"Vulnerabilities":[{{"VulnerabilityID":"1","Severity":"{rating}"}}]}}]}}"#
+                    ),
+                ),
+                (COSIGN_SCAN, format!(r#"{{"matches":[{{"vulnerability":{{"id":"1","severity":"{rating}"}}}}]}}"#)),
+                (
+                    COSIGN_SCAN,
+                    format!(
+                        r#"{{"package_vulnerabilities":{{"p":["7"]}},"vulnerabilities":{{"7":{{"normalized_severity":"{rating}"}}}}}}"#
+                    ),
+                ),
+                (IN_TOTO_SCAN, format!(r#"[{{"id":"1","severity":[{{"method":"x","score":"{rating}"}}]}}]"#)),
+                // Nor may one that is understood speak for it.
+                (IN_TOTO_SCAN, format!(r#"[{{"id":"1","severity":[{{"score":"{rating}"}},{{"score":"unknown"}}]}}]"#)),
+            ]
+        };
+        for bad in [vector, "severe", "Critical ", "-1", "10.1", "NaN", "inf", "9,8"] {
+            for (kind, report) in reports(bad) {
+                assert!(findings(kind, &report).is_err(), "{report}");
+            }
+        }
+        let beside = format!(r#"[{{"id":"1","severity":[{{"score":"low"}},{{"score":"{vector}"}}]}}]"#);
+        assert!(findings(IN_TOTO_SCAN, &beside).is_err());
+        for unrated in ["", "Unknown", "none", "UNASSIGNED", "0", "0.0"] {
+            for (kind, report) in reports(unrated) {
+                assert_eq!(findings(kind, &report).unwrap()[0].1, Severity::Unknown, "{report}");
+            }
+        }
+    }
+
+    #[test]
+    fn must_not_call_a_finding_of_clair_not_fixable_where_the_report_does_not_say() {
+        let report = r#"{"package_vulnerabilities":{"p":["7"]},"vulnerabilities":{"7":{"name":"CVE-1"}}}"#;
+        assert_eq!(findings(COSIGN_SCAN, report).unwrap(), [("CVE-1".to_owned(), Severity::Unknown, true)]);
+    }
+
+    #[test]
+    fn must_not_take_an_input_of_the_build_for_its_source() {
+        let dependencies = r#""resolvedDependencies":[{"uri":"git+https://g.example/a/b"}]"#;
+        for parameters in ["", r#""externalParameters":{},"#, r#""externalParameters":{"source":7},"#] {
+            let v1 = format!(r#"{{"buildDefinition":{{{parameters}{dependencies}}},"runDetails":{{}}}}"#);
+            let content = FactContent::Provenance { builder: None, source: None };
+            assert_eq!(read(PROVENANCE_1, &v1).unwrap().content, content, "{parameters}");
+        }
+    }
+
+    #[test]
+    fn must_not_take_a_time_that_cannot_be_read_for_none() {
+        let documents = |time: &str| {
+            let scan = r#"{"scanner":{"result":[]},"metadata":{"#;
+            [
+                (
+                    PROVENANCE_1,
+                    format!(r#"{{"buildDefinition":{{}},"runDetails":{{"metadata":{{"finishedOn":"{time}"}}}}}}"#),
+                ),
+                (PROVENANCE_0_2, format!(r#"{{"builder":{{}},"metadata":{{"buildStartedOn":"{time}"}}}}"#)),
+                (IN_TOTO_SCAN, format!(r#"{scan}"scanFinishedOn":"{time}"}}}}"#)),
+                (
+                    IN_TOTO_SCAN,
+                    format!(r#"{scan}"scanFinishedOn":"2026-11-01T00:00:00Z","scanStartedOn":"{time}"}}}}"#),
+                ),
+                (
+                    "https://spdx.dev/Document",
+                    format!(r#"{{"spdxVersion":"SPDX-2.3","creationInfo":{{"created":"{time}"}}}}"#),
+                ),
+                (
+                    "https://cyclonedx.org/bom",
+                    format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","metadata":{{"timestamp":"{time}"}}}}"#),
+                ),
+                ("https://openvex.dev/ns", format!(r#"{{"timestamp":"{time}","statements":[]}}"#)),
+                (
+                    "https://openvex.dev/ns",
+                    format!(r#"{{"statements":[{{"vulnerability":"x","status":"affected","timestamp":"{time}"}}]}}"#),
+                ),
+            ]
+        };
+        for bad in ["", "-", "2026-11-01", "2026-11-01T00:00:00", "yesterday", "2026-13-01T00:00:00Z"] {
+            for (kind, document) in documents(bad) {
+                assert!(read(kind, &document).is_err(), "{document}");
+            }
+        }
+        for good in ["2026-11-01T00:00:00Z", "2026-11-01T02:00:00.5+02:00", "0001-01-01T00:00:00Z"] {
+            for (kind, document) in documents(good) {
+                assert!(read(kind, &document).is_ok(), "{document}");
+            }
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) fn spdx(document: &Spdx) -> Result<Facts, String> {
     };
     let version = version.filter(|version| version.starts_with("SPDX-"));
     let format = version.ok_or_else(|| "it does not say which version of SPDX it is".to_owned())?;
-    Ok(Facts { made: time(created), content: FactContent::Sbom { format, components } })
+    Ok(Facts { made: time(created)?, content: FactContent::Sbom { format, components } })
 }
 
 #[derive(Deserialize)]
@@ -101,7 +101,7 @@ pub(super) fn cyclone_dx(document: CycloneDx) -> Result<Facts, String> {
         format: format!("CycloneDX-{}", document.spec_version),
         components: document.components.map_or(0, |components| components.len()),
     };
-    Ok(Facts { made: time(document.metadata.and_then(|metadata| metadata.timestamp)), content })
+    Ok(Facts { made: time(document.metadata.and_then(|metadata| metadata.timestamp))?, content })
 }
 
 #[cfg(test)]

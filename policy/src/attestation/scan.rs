@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::facts::{FactContent, Facts, time};
+use super::facts::{FactContent, Facts, first_time};
 use crate::limits;
 
 /// The type of cosign's report of a scan, with the scanner's own report inside.
@@ -15,6 +15,9 @@ pub(super) const IN_TOTO_SCAN: &str = "https://in-toto.io/attestation/vulns/v0.2
 /// Annotations of in-toto's findings that we write: whether there is a better version, and the package.
 pub(super) const FIXABLE: &str = "hallmark.dev/fixable";
 pub(super) const PACKAGE: &str = "hallmark.dev/package";
+
+/// The one version of Trivy's reports that is read (`SchemaVersion`, in use since Trivy 0.20).
+const TRIVY_SCHEMA: u64 = 2;
 
 /// One vulnerability in one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +30,10 @@ pub(crate) struct Finding {
     pub(crate) package: Option<String>,
 }
 
-/// How bad a vulnerability is, by the scanner's word. What no scanner knows is `Unknown`.
+/// How bad a vulnerability is, by the scanner's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Not rated.
+    /// Not rated, by a word that says so or without any. A rating that nobody understands is not this, but an error.
     Unknown,
     /// CVSS below 4, also what is called negligible.
     Low,
@@ -58,21 +61,27 @@ impl Severity {
         }
     }
 
-    /// A scanner's word, or a CVSS score as a number (CVSS v3.1, "Qualitative Severity Rating Scale").
-    fn parse(text: &str) -> Self {
-        match text.to_ascii_lowercase().as_str() {
+    /// A scanner's word, or a CVSS score as a number (CVSS v3.1, "Qualitative Severity Rating Scale"). What is neither may
+    /// be as bad as can be, and is no rating: a vector, a word of somebody's own.
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(match text.to_ascii_lowercase().as_str() {
             "critical" | "defcon1" => Self::Critical,
             "high" | "important" => Self::High,
             "medium" | "moderate" => Self::Medium,
             "low" | "negligible" | "minor" => Self::Low,
+            "" | "unknown" | "none" | "unassigned" => Self::Unknown,
             number => match number.parse::<f64>() {
                 Ok(score) if (9.0..=10.0).contains(&score) => Self::Critical,
                 Ok(score) if (7.0..9.0).contains(&score) => Self::High,
                 Ok(score) if (4.0..7.0).contains(&score) => Self::Medium,
                 Ok(score) if score > 0.0 && score < 4.0 => Self::Low,
-                _ => Self::Unknown,
+                Ok(0.0) => Self::Unknown,
+                _ => {
+                    let text: String = text.chars().take(40).collect();
+                    return Err(format!("the severity {text:?} is not understood"));
+                }
             },
-        }
+        })
     }
 }
 
@@ -99,9 +108,10 @@ struct ScanMetadata {
 
 impl<R> Scan<R> {
     pub(super) fn facts(self, findings: impl Fn(R) -> Result<Vec<Finding>, String>) -> Result<Facts, String> {
-        let made = self
-            .metadata
-            .and_then(|metadata| time(metadata.scan_finished_on).or_else(|| time(metadata.scan_started_on)));
+        let made = match self.metadata {
+            Some(metadata) => first_time([metadata.scan_finished_on, metadata.scan_started_on])?,
+            None => None,
+        };
         let findings = findings(self.scanner.result)?;
         if findings.len() > limits::MAX_FINDINGS {
             return Err(format!("it has more than {} findings", limits::MAX_FINDINGS));
@@ -115,9 +125,14 @@ impl<R> Scan<R> {
 pub(super) struct Report {
     // Trivy
     #[serde(default, rename = "SchemaVersion")]
-    trivy: Option<IgnoredAny>,
+    trivy: Option<serde_json::Number>,
     #[serde(default, rename = "Results")]
     results: Option<Vec<TrivyResult>>,
+    /// What Trivy found in a cluster, which is not about an image: whole, and as a summary.
+    #[serde(default, rename = "Resources")]
+    resources: Option<IgnoredAny>,
+    #[serde(default, rename = "Findings")]
+    summary: Option<IgnoredAny>,
     // Grype
     #[serde(default)]
     matches: Option<Vec<GrypeMatch>>,
@@ -187,7 +202,7 @@ struct ClairVulnerability {
     #[serde(default)]
     normalized_severity: String,
     #[serde(default)]
-    fixed_in_version: String,
+    fixed_in_version: Option<String>,
 }
 
 /// Whose report it is.
@@ -212,10 +227,17 @@ impl Report {
     pub(super) fn findings(self) -> Result<Vec<Finding>, String> {
         match self.kind() {
             Some(ReportKind::Trivy) => {
+                if self.trivy.and_then(|version| version.as_u64()) != Some(TRIVY_SCHEMA) {
+                    return Err(format!("it is not of version {TRIVY_SCHEMA} of Trivy's schema"));
+                }
+                if self.resources.is_some() || self.summary.is_some() {
+                    return Err("it is Trivy's report about a cluster, not about an image".to_owned());
+                }
                 let results = self.results.into_iter().flatten();
-                Ok(results.flat_map(|result| result.vulnerabilities.unwrap_or_default()).map(Finding::from).collect())
+                let found = results.flat_map(|result| result.vulnerabilities.unwrap_or_default());
+                found.map(Finding::try_from).collect()
             }
-            Some(ReportKind::Grype) => Ok(self.matches.into_iter().flatten().map(Finding::from).collect()),
+            Some(ReportKind::Grype) => self.matches.into_iter().flatten().map(Finding::try_from).collect(),
             Some(ReportKind::Clair) => {
                 let known = self.vulnerabilities.unwrap_or_default();
                 let ids = self.package_vulnerabilities.unwrap_or_default().into_values().flatten().flatten();
@@ -224,8 +246,8 @@ impl Report {
                         .get(&id)
                         .ok_or_else(|| "a package has a vulnerability that is not described".to_owned())?;
                     Ok(Finding {
-                        severity: Severity::parse(&found.normalized_severity),
-                        fixable: !found.fixed_in_version.is_empty(),
+                        severity: Severity::parse(&found.normalized_severity)?,
+                        fixable: found.fixed_in_version.as_ref().is_none_or(|version| !version.is_empty()),
                         id: if found.name.is_empty() { id } else { found.name.clone() },
                         package: None,
                     })
@@ -237,26 +259,31 @@ impl Report {
     }
 }
 
-impl From<TrivyVulnerability> for Finding {
-    fn from(found: TrivyVulnerability) -> Self {
-        Self {
-            severity: Severity::parse(&found.severity),
+impl TryFrom<TrivyVulnerability> for Finding {
+    type Error = String;
+
+    fn try_from(found: TrivyVulnerability) -> Result<Self, String> {
+        Ok(Self {
+            severity: Severity::parse(&found.severity)?,
+            // Without a fixed version Trivy leaves the member out.
             fixable: !found.fixed_version.is_empty(),
             id: found.id,
             package: found.package.and_then(|package| package.purl),
-        }
+        })
     }
 }
 
-impl From<GrypeMatch> for Finding {
-    fn from(found: GrypeMatch) -> Self {
+impl TryFrom<GrypeMatch> for Finding {
+    type Error = String;
+
+    fn try_from(found: GrypeMatch) -> Result<Self, String> {
         let GrypeMatch { vulnerability, artifact } = found;
-        Self {
-            severity: Severity::parse(&vulnerability.severity),
+        Ok(Self {
+            severity: Severity::parse(&vulnerability.severity)?,
             fixable: vulnerability.fix.is_none_or(|fix| !matches!(fix.state.as_str(), "not-fixed" | "wont-fix")),
             id: vulnerability.id,
             package: artifact.and_then(|artifact| artifact.purl),
-        }
+        })
     }
 }
 
@@ -287,13 +314,15 @@ struct InTotoSeverity {
 pub(super) fn in_toto_findings(results: Vec<InTotoResult>) -> Result<Vec<Finding>, String> {
     let finding = |result: InTotoResult| {
         let ratings = result.severity.unwrap_or_default();
-        // Of several ratings the worst counts.
-        let severity = ratings.iter().map(|rating| Severity::parse(&rating.score)).max();
+        // Of several ratings the worst counts, and one that is not understood may be the worst.
+        let severities: Vec<Severity> =
+            ratings.iter().map(|rating| Severity::parse(&rating.score)).collect::<Result<_, _>>()?;
+        let severity = severities.into_iter().max().unwrap_or(Severity::Unknown);
         let annotations = result.annotations.unwrap_or_default();
         // Where the report does not say, there is a better version.
         let fixable = annotations.iter().find_map(|annotation| annotation.fixable).unwrap_or(true);
         let package = annotations.into_iter().find_map(|annotation| annotation.package);
-        Finding { id: result.id, severity: severity.unwrap_or(Severity::Unknown), fixable, package }
+        Ok(Finding { id: result.id, severity, fixable, package })
     };
-    Ok(results.into_iter().map(finding).collect())
+    results.into_iter().map(finding).collect()
 }

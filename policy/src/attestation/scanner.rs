@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::PredicateType;
-use super::facts::{Kind, time};
+use super::facts::{Kind, first_time, time};
 use super::scan::{FIXABLE, Finding, PACKAGE, Report, ReportKind};
 use crate::image::Digest;
 use crate::limits;
@@ -163,9 +163,9 @@ impl ScanReport {
         let digests = circumstances.digests();
         let trivy = circumstances.trivy.and_then(|trivy| trivy.version);
         let grype = circumstances.descriptor.unwrap_or_default();
-        let database = grype.db.map(GrypeDatabase::database).unwrap_or_default();
+        let database = grype.db.map(GrypeDatabase::database).transpose().map_err(error)?.unwrap_or_default();
         let version = trivy.or(grype.version).unwrap_or_default();
-        let finished = time(circumstances.created_at).or_else(|| time(grype.timestamp));
+        let finished = first_time([circumstances.created_at, grype.timestamp]).map_err(error)?;
         Ok(Self { scanner, text: text.to_owned(), findings, digests, version, finished, database })
     }
 
@@ -334,14 +334,14 @@ struct GrypeStatus {
 }
 
 impl GrypeDatabase {
-    fn database(self) -> Database {
+    fn database(self) -> Result<Database, String> {
         let (Self::Nested { status } | Self::Plain(status)) = self;
         let version = match status.schema_version {
             Some(serde_json::Value::String(version)) => version,
             Some(serde_json::Value::Number(version)) => version.to_string(),
             _ => String::new(),
         };
-        Database { uri: status.from.unwrap_or_default(), version, updated: time(status.built) }
+        Ok(Database { uri: status.from.unwrap_or_default(), version, updated: time(status.built)? })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::facts::{FactContent, Facts, time};
+use super::facts::{FactContent, Facts, first_time};
 use super::scan::Finding;
 use crate::image::Digest;
 use crate::limits;
@@ -179,7 +179,7 @@ pub(super) fn facts(document: OpenVex) -> Result<Facts, String> {
     if document.statements.len() > limits::MAX_FINDINGS {
         return Err(format!("it has more than {} statements", limits::MAX_FINDINGS));
     }
-    let made = time(document.last_updated).or_else(|| time(document.timestamp));
+    let made = first_time([document.last_updated, document.timestamp])?;
     let statements: Result<_, String> =
         document.statements.into_iter().map(|statement| read(statement, made)).collect();
     Ok(Facts { made, content: FactContent::Vex(statements?) })
@@ -208,7 +208,7 @@ fn read(statement: Statement, document_made: Option<Timestamp>) -> Result<VexSta
     Ok(VexStatement {
         ids,
         is_harmless: matches!(statement.status, Status::Fixed | Status::NotAffected),
-        made: time(statement.last_updated).or_else(|| time(statement.timestamp)).or(document_made),
+        made: first_time([statement.last_updated, statement.timestamp])?.or(document_made),
         // What names packages and no product means these packages in the image.
         products: match (products, beside.is_empty()) {
             (None, false) => {

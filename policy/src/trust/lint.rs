@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::attestation::Severity;
 use jiff::{SignedDuration, Timestamp};
 
 use super::document::{AuthorityEntry, DefaultWord, Placed};
@@ -85,6 +86,8 @@ pub enum LintCode {
     ScanWithoutAge,
     /// Held evidence is for digests, and the rule takes tags.
     TagsWithHeldEvidence,
+    /// A demand on scans that takes any number of findings that nobody rated.
+    UnknownNotLimited,
     /// An authority that no rule names.
     UnusedAuthority,
     /// A rule for everything in a registry where anybody may push.
@@ -110,6 +113,7 @@ impl LintCode {
         Self::ReferenceAny,
         Self::ScanWithoutAge,
         Self::TagsWithHeldEvidence,
+        Self::UnknownNotLimited,
         Self::UnusedAuthority,
         Self::WholeRegistry,
         Self::WindowWithoutTrustedTime,
@@ -133,6 +137,7 @@ impl LintCode {
             Self::ReferenceAny => "reference-any",
             Self::ScanWithoutAge => "scan-without-age",
             Self::TagsWithHeldEvidence => "tags-with-held-evidence",
+            Self::UnknownNotLimited => "unknown-not-limited",
             Self::UnusedAuthority => "unused-authority",
             Self::WholeRegistry => "whole-registry",
             Self::WindowWithoutTrustedTime => "window-without-trusted-time",
@@ -342,6 +347,12 @@ fn rules(document: &Document, policy: &TrustPolicy, remarks: &mut Remarks<'_>) {
                 let hint = "write `maxAge: 168h`, and scan and attest again more often than that";
                 let path = format!("{path}.attestations[{place}]");
                 remarks.add(gate.position, path, LintCode::ScanWithoutAge, message, hint);
+            }
+            if gate.vulnerabilities.as_ref().is_some_and(|limits| !limits.most.contains_key(&Severity::Unknown)) {
+                let message = format!("`{}` takes any number of findings that the scanner did not rate", gate.name);
+                let hint = "write `unknown: 0`: what is not rated yet may be critical";
+                let path = format!("{path}.attestations[{place}].vulnerabilities");
+                remarks.add(gate.position, path, LintCode::UnknownNotLimited, message, hint);
             }
         }
         for (place, (pattern, text)) in rule.images.iter().zip(&entry.value.images.value).enumerate() {

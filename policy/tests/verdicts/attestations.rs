@@ -16,6 +16,8 @@ use crate::timestamps::{listed, tsa};
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 const SCAN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
+/// How Go writes that there is no time.
+const UNDATED: &str = "0001-01-01T00:00:00Z";
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// Key 1 signed the image, and the attestation tag was asked for.
@@ -228,7 +230,7 @@ fn a_scan_must_be_young_enough_by_a_time_that_can_be_believed() {
         ("2026-11-23T09:00:00Z", &[]),
         ("2026-11-23T09:00:01Z", &[Code::AttestationUndated]),
         ("0001-01-01T00:00:00Z", &[Code::AttestationUndated]),
-        ("yesterday", &[Code::AttestationUndated]),
+        ("yesterday", &[Code::Malformed]),
     ] {
         check(signed().attested(2, SCAN, &scan(finished, "")), demand, expected);
     }
@@ -255,11 +257,12 @@ fn must_not_let_an_older_scan_speak_when_there_is_a_newer_one() {
     // Another authority's scan is neither newer nor older.
     check(two("C", "").attested(3, SCAN, &scan("2026-11-22T00:00:00Z", "C")), SCANNED, &[]);
     // What has no time may be the newest.
-    check(two("", "").attested(2, SCAN, &scan("-", "")), SCANNED, &[Code::AttestationUndated]);
-    check(signed().attested(2, SCAN, &scan("-", "")), SCANNED, &[]);
+    check(two("", "").attested(2, SCAN, &scan(UNDATED, "")), SCANNED, &[Code::AttestationUndated]);
+    check(signed().attested(2, SCAN, &scan(UNDATED, "")), SCANNED, &[]);
     // So may what cannot be read.
     check(two("", "").attested(2, SCAN, "{}"), SCANNED, &[Code::Malformed]);
     check(two("", "").attested(3, SCAN, "{}"), SCANNED, &[]);
+    check(two("", "").attested(2, SCAN, &scan("2026-11-22", "")), SCANNED, &[Code::Malformed]);
 }
 
 #[test]
@@ -393,7 +396,7 @@ fn seen(findings: &str, finished: &str, time: &str) -> Vec<u8> {
 
 #[test]
 fn must_not_call_older_what_a_timestamp_authority_saw_later() {
-    let (early, late, none) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", "-");
+    let (early, late, none) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", UNDATED);
     let check = |bundles: &[Vec<u8>], demand: &str, expected: &[Code]| {
         let authorities = format!("  timestampAuthorities:\n{}", listed(&tsa(), ""));
         let rule = format!("require: k1\nattestations: [{demand}]");

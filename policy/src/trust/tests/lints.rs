@@ -97,10 +97,20 @@ fn each_doubtful_field_gets_its_remark() {
             "spec.rules[0].images[0]".to_owned(),
         ),
         (
-            document("", ", attestations: [{name: s, types: [vuln], from: a, vulnerabilities: {high: 0}}]", ""),
+            document("", ", attestations: [{name: s, types: [vuln], from: a, vulnerabilities: {unknown: 0}}]", ""),
             ScanWithoutAge,
             (6, 66),
             "spec.rules[0].attestations[0]".to_owned(),
+        ),
+        (
+            document(
+                "",
+                ", attestations: [{name: s, types: [vuln], from: a, maxAge: 1h, vulnerabilities: {low: 0}}]",
+                "",
+            ),
+            UnknownNotLimited,
+            (6, 66),
+            "spec.rules[0].attestations[0].vulnerabilities".to_owned(),
         ),
         (
             identity("https://github.com/acme/**@refs/heads/main", ""),
