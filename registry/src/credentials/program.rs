@@ -16,7 +16,8 @@ use crate::quote::quote;
 
 /// What the programs inherit of our environment is all but this: what opens signing keys (passphrases, PINs, the tokens of
 /// key servers, the token that says who signs) is for nobody else.
-const KEY_SECRETS: [&str; 7] = [
+const KEY_SECRETS: [&str; 8] = [
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "BAO_TOKEN",
     "COSIGN_PASSWORD",
     "COSIGN_PKCS11_PIN",
