@@ -6,7 +6,7 @@ use hallmark_policy::image::Digest;
 use hallmark_policy::limits::MAX_TIMESTAMP_BYTES;
 use hallmark_policy::verify::{CertificateChain, check_timestamp_answer};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::{Client, Method, Url};
 
 use crate::error::{Exit, Failure};
 use crate::sigstore::{Http, Problem, Question};
@@ -43,7 +43,7 @@ impl TimestampAuthorities {
                 urls.push(url);
             }
         }
-        Ok(Self { urls, chain: None, http: Http::new(patience)? })
+        Ok(Self { urls, chain: None, http: Http::of(Client::builder(), patience)? })
     }
 
     /// How many are asked.

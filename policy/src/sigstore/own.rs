@@ -109,6 +109,8 @@ pub struct OwnSignature {
     pub signature: VerifiedSignature,
     /// As a bundle: who made it, and who vouches.
     pub bundle: VerifiedBundle,
+    /// The bundle as it is written.
+    pub blob: Vec<u8>,
 }
 
 /// The signatures in some evidence that verify in full for `key`, or for whomever their certificates name.
@@ -133,7 +135,7 @@ pub fn own_signatures(
         let facts = authenticate(&found.signature, key, &AuthenticationMemo::new())?;
         let (window, expectation) = (KeyWindow::UNBOUNDED, Expectation::of_image(image));
         let signature = judge(found.artifact, "the signer", &facts, &window, &TimeEvidence::NONE, &expectation, now);
-        Some(OwnSignature { signature: signature.ok()?, bundle })
+        Some(OwnSignature { signature: signature.ok()?, bundle, blob: content.bytes().to_vec() })
     };
     evidence
         .signatures()

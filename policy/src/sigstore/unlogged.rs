@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::bundle::{Signed, UnverifiedBundle};
+use super::identity::Identity;
 use super::own::{IssuedCertificate, verify_own_bundle};
 use super::trusted_root::TrustedRoot;
 use super::verify::{Artifact, Demands};
@@ -62,6 +63,12 @@ impl UnloggedSignature {
             Some(certificate) => BundleMaker::Certificate(certificate.der()),
             None => BundleMaker::Key(&self.key),
         }
+    }
+
+    /// Whom its certificate names; nobody where a key made it.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.certificate.as_ref().map(IssuedCertificate::identity)
     }
 
     /// The same bundle with entries. A certificate has ended long since: what the log says of the time is then left out, and

@@ -11,7 +11,7 @@ use super::signing::{attach_failure, left, resolve};
 use super::{registry_access, sigstore};
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
-use crate::output::{self, Output};
+use crate::output::{self, Output, printable};
 use crate::report::{ImageSigned, SignatureReport, SigningReport, Status};
 use crate::sigstore::{Ceremony, Made};
 
@@ -35,6 +35,15 @@ pub(super) struct Arguments {
     /// hashivault://NAME, or pkcs11:URI
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    /// Complete only the signatures whose certificates are about this subject, exactly
+    #[arg(long, value_name = "SUBJECT", requires = "certificate_oidc_issuer", conflicts_with = "key")]
+    certificate_identity: Option<String>,
+    /// The issuer that such a certificate names, exactly
+    #[arg(long, value_name = "URL", requires = "certificate_identity", conflicts_with = "key")]
+    certificate_oidc_issuer: Option<String>,
+    /// Do not ask on a terminal whether the signatures, and who made them, may be published
+    #[arg(short, long)]
+    yes: bool,
     #[command(flatten)]
     sigstore: sigstore::Arguments,
     #[command(flatten)]
@@ -106,7 +115,11 @@ impl Job<'_> {
         }
         let (key, root) = (self.key.as_ref(), self.ceremony.root());
         let demands = self.ceremony.demands(key.is_none());
-        let waiting = unlogged_signatures(&evidence, &pinned, key, root, &demands, registry_access::clock()());
+        let mut waiting = unlogged_signatures(&evidence, &pinned, key, root, &demands, registry_access::clock()());
+        waiting.retain(|signature| self.is_meant(signature));
+        if let Err(failure) = self.confirm(&waiting) {
+            return (report(Some(&pinned), vec![left(Format::SigstoreBundle, &failure)]), failure.exit);
+        }
         let mut exit = Exit::Success;
         let mut signatures = Vec::new();
         for signature in &waiting {
@@ -116,6 +129,29 @@ impl Job<'_> {
             }));
         }
         (report(Some(&pinned), signatures), exit)
+    }
+
+    /// Whether it is of whom the flags name, if they name somebody.
+    fn is_meant(&self, signature: &UnloggedSignature) -> bool {
+        let (subject, issuer) = (&self.arguments.certificate_identity, &self.arguments.certificate_oidc_issuer);
+        let (Some(subject), Some(issuer)) = (subject, issuer) else { return true };
+        signature.identity().is_some_and(|identity| {
+            identity.issuer() == Some(issuer.as_str())
+                && identity.subjects().first().is_some_and(|(_, first)| first == subject)
+        })
+    }
+
+    /// Asks whether they may be published, and says whose they are: anybody who may write to the repository put them there.
+    fn confirm(&self, waiting: &[UnloggedSignature]) -> Result<(), Failure> {
+        let mut makers: Vec<String> = waiting.iter().map(whose).collect();
+        makers.sort();
+        makers.dedup();
+        if makers.is_empty() || self.arguments.yes {
+            return Ok(());
+        }
+        let what = format!("what was signed by {}", makers.join(", "));
+        let or_else = "name whose signatures are meant with `--certificate-identity`, or agree with `--yes`";
+        self.arguments.sigstore.confirm_publication(&self.ceremony, &what, or_else)
     }
 
     async fn enter(&self, image: &PinnedImage, unlogged: &UnloggedSignature) -> Result<SignatureReport, Failure> {
@@ -139,5 +175,16 @@ impl Job<'_> {
         report.artifact = Some(attached.manifest.to_string());
         report.place = Some(attached.place.as_str());
         Ok(report)
+    }
+}
+
+/// Who made a signature, fit for a terminal.
+fn whose(signature: &UnloggedSignature) -> String {
+    match signature.identity() {
+        Some(identity) => {
+            let subject = identity.subjects().first().map(|(_, subject)| subject.as_str()).unwrap_or_default();
+            format!("{} ({})", printable(subject), printable(identity.issuer().unwrap_or_default()))
+        }
+        None => format!("key {}", signature.key().id()),
     }
 }

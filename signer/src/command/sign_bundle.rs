@@ -60,10 +60,14 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         Failure::new(Exit::Invalid, message, "check the file's name and that you may read it")
     })?;
     let source = match arguments.key {
-        Some(_) => None,
+        Some(_) => {
+            arguments.sigstore.refuse_somebody()?;
+            None
+        }
         None => Some(arguments.sigstore.source()?),
     };
     let ceremony = arguments.sigstore.ceremony(arguments.timestamps.urls())?;
+    let ceremony = if source.is_some() { ceremony } else { ceremony.seen_by_somebody()? };
     let session = Session::new(ceremony, source, registry_access::clock());
     let job = Job { session, arguments, artifact: &artifact };
     let (bundle, verified) = registry_access::wait(job.sign())??;

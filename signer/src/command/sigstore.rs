@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hallmark_policy::sigstore::TrustedRoot;
+use reqwest::Url;
 
 use super::{files, registry_access, trust_root};
 use crate::error::{Exit, Failure};
@@ -60,23 +61,33 @@ impl Arguments {
         self.identity_token.is_some() || self.oidc_provider.is_some() || self.fulcio_url.is_some()
     }
 
+    /// Refuses somebody beside a key: who is named would not have signed.
+    pub(super) fn refuse_somebody(&self) -> Result<(), Failure> {
+        match self.names_somebody() {
+            true => Err(Failure::new(Exit::Usage, "both a key and an identity are to sign", "leave one of them out")),
+            false => Ok(()),
+        }
+    }
+
     /// Where the tokens come from.
     pub(super) fn source(&self) -> Result<Source, Failure> {
         Source::find(self.identity_token.as_deref(), self.oidc_provider).ok_or_else(nobody)
     }
 
-    /// Asks a person whether who they are may be published. Where there is no terminal, somebody has decided that.
-    pub(super) fn confirm_publication(&self) -> Result<(), Failure> {
-        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() || self.names_services() {
+    /// Asks a person whether `what` may be published, unless it stays on this machine or in the staging instance. Where
+    /// there is no terminal, somebody has decided that.
+    pub(super) fn confirm_publication(&self, ceremony: &Ceremony, what: &str, or_else: &str) -> Result<(), Failure> {
+        let nobody_to_ask = !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal();
+        if nobody_to_ask || self.staging || ceremony.is_local() {
             return Ok(());
         }
-        let question = "who you are (such as your e-mail address) is published for ever in public logs. Sign? [y/N] ";
+        let question = format!("{what} is published for ever where logs are public. Go on? [y/N] ");
         let asked = std::io::stderr().write_all(question.as_bytes());
         let mut answer = String::new();
         let read = asked.and_then(|()| BufReader::new(std::io::stdin().take(64)).read_line(&mut answer));
         match (read, answer.trim()) {
             (Ok(_), "y" | "Y" | "yes") => Ok(()),
-            _ => Err(Failure::new(Exit::Usage, "it was not agreed to", "sign with `--key`, or agree with `--yes`")),
+            _ => Err(Failure::new(Exit::Usage, "it was not agreed to", or_else)),
         }
     }
 
@@ -91,7 +102,14 @@ impl Arguments {
             None => Services::of_instance(instance, now)?,
         };
         if !timestamp_urls.is_empty() {
-            services.timestamps = Choice::all(timestamp_urls.to_vec());
+            let mut distinct: Vec<String> = Vec::new();
+            for text in timestamp_urls {
+                let url = Url::parse(text).map_or_else(|_| text.clone(), String::from);
+                if !distinct.contains(&url) {
+                    distinct.push(url);
+                }
+            }
+            services.timestamps = Choice::all(distinct);
         }
         let root = self.root(instance)?;
         Ceremony::new(services, root, self.oidc_client_id.clone(), Duration::from_secs(self.sigstore_timeout))

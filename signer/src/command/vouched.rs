@@ -58,6 +58,9 @@ impl Attacher {
         let identity = certified.as_ref().map(|certified| certified.certificate.identity());
         report.identity = identity.map(SignedAs::new);
         if let Some(known) = self.known_vouched(session, key, identity, statement, evidence) {
+            if let Some(path) = &self.output_bundle {
+                super::signing::write_bundle(path, &known.blob)?;
+            }
             report.status = Status::AlreadySigned;
             report.artifact = Some(known.signature.artifact().to_string());
             return Ok(report);

@@ -8,7 +8,7 @@ use hallmark_policy::sigstore::{BundleContent, BundleMaker, Demands, IssuedCerti
 use hallmark_policy::verify::PublicKey;
 
 use super::fulcio;
-use super::http::Http;
+use super::http::{Http, is_this_machine};
 use super::rekor::{LogFailure, Proposal};
 use super::services::Services;
 use super::token::IdentityToken;
@@ -78,6 +78,24 @@ impl Ceremony {
             return Err(Failure::new(Exit::Usage, message, hint));
         }
         Ok(Self { log_later, ..self })
+    }
+
+    /// The same, unless nobody of these services would see a signature: a key's would be as if none had been named.
+    pub(crate) fn seen_by_somebody(self) -> Result<Self, Failure> {
+        if self.has_logs() || self.services.timestamps.needed > 0 {
+            return Ok(self);
+        }
+        let hint = "name a log with `--rekor-url` or in the signing config, or name no services";
+        Err(Failure::new(Exit::Usage, "these services neither log nor timestamp what a key signs", hint))
+    }
+
+    /// Whether certificates and entries stay on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.services
+            .authority
+            .iter()
+            .chain(self.services.logs.candidates.iter().map(|log| &log.url))
+            .all(is_this_machine)
     }
 
     /// Whether anything is entered anywhere.

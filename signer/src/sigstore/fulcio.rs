@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::http::{Http, Problem, Question, below};
 use super::token::IdentityToken;
-use crate::error::Failure;
+use crate::error::{Exit, Failure};
 use crate::key::{Algorithm, PrivateKey};
 
 const WHO: &str = "the certificate authority";
@@ -48,6 +48,12 @@ pub(super) async fn certify(
     audience: &str,
     key: &PrivateKey,
 ) -> Result<IssuedCertificate, Failure> {
+    // Whoever runs this authority could use the token where it is good.
+    if !token.is_for(audience) {
+        let message = format!("the identity token is not made for the audience `{audience}`, and was sent to nobody");
+        let hint = "ask its issuer for one that is, or name the authority's audience with `--oidc-client-id`";
+        return Err(Failure::new(Exit::Invalid, message, hint));
+    }
     let proof = key.sign(Algorithm::EcdsaSha256, token.subject().as_bytes())?;
     let request = json!({
         "credentials": {"oidcIdentityToken": token.secret()},
@@ -65,11 +71,8 @@ pub(super) async fn certify(
         most: MAX_ANSWER_BYTES,
         secret: Some(token.secret()),
     };
-    let refused = match token.is_for(audience) {
-        true => "check that this authority knows the token's issuer, and that the token has not ended".to_owned(),
-        false => format!("the token is not made for the audience `{audience}`: ask its issuer for one that is"),
-    };
-    let answer = http.ask(&question).await.map_err(|problem| problem.of(WHO, authority, &refused))?;
+    let refused = "check that this authority knows the token's issuer, and that the token has not ended";
+    let answer = http.ask(&question).await.map_err(|problem| problem.of(WHO, authority, refused))?;
     // The request holds the token, too.
     drop(question.body.map(|(_, body)| Zeroizing::new(body)));
     let certificate = leaf(&answer.body).and_then(|der| IssuedCertificate::read(&der));
@@ -78,7 +81,7 @@ pub(super) async fn certify(
         false => Err("it is for another key".to_owned()),
     });
     certificate.map_err(|problem| {
-        Problem::Broken(format!("its certificate cannot be used: {problem}")).of(WHO, authority, &refused)
+        Problem::Broken(format!("its certificate cannot be used: {problem}")).of(WHO, authority, refused)
     })
 }
 

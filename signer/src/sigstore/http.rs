@@ -22,6 +22,8 @@ const MAX_SAID: usize = 200;
 /// A client for services, and how long it is patient with one that is down.
 pub(crate) struct Http {
     client: Client,
+    /// For plain HTTP, where what is sent may be a token: a proxy of the environment would read it.
+    direct: Option<Client>,
     patience: Duration,
 }
 
@@ -91,27 +93,29 @@ enum Attempt {
 }
 
 impl Http {
-    /// A client that asks a service that is down or busy for this long.
+    /// A client that asks a service that is down or busy for this long. A proxy of the environment is used for https only.
     pub(crate) fn new(patience: Duration) -> Result<Self, Failure> {
-        Self::of(Client::builder(), patience)
+        let direct = Some(Self::client(Client::builder().no_proxy())?);
+        Ok(Self { direct, ..Self::of(Client::builder(), patience)? })
     }
 
-    /// The same with a builder that says how the service is reached.
+    /// The same with a builder that says how the service is reached, for plain HTTP, too.
     pub(crate) fn of(builder: reqwest::ClientBuilder, patience: Duration) -> Result<Self, Failure> {
-        let client = builder
+        Ok(Self { client: Self::client(builder)?, direct: None, patience })
+    }
+
+    fn client(builder: reqwest::ClientBuilder) -> Result<Client, Failure> {
+        builder
             .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .timeout(TIMEOUT)
             .build()
-            .map_err(|error| {
-                Failure::new(Exit::Unexpected, format!("no HTTP client: {error}"), "check SSL_CERT_FILE")
-            })?;
-        Ok(Self { client, patience })
+            .map_err(|error| Failure::new(Exit::Unexpected, format!("no HTTP client: {error}"), "check SSL_CERT_FILE"))
     }
 
     /// Asks until there is an answer, a refusal, or no patience left.
     pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Answer, Problem> {
-        let end = Instant::now() + self.patience;
+        let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             match self.ask_once(question).await {
@@ -119,7 +123,8 @@ impl Http {
                 Attempt::Final(problem) => return Err(problem),
                 Attempt::Again(problem, wanted) => {
                     let wait = wanted.unwrap_or(pause);
-                    if Instant::now() + wait > end {
+                    // A service may name any number of seconds: compared, never added to a clock.
+                    if wait > self.patience.saturating_sub(begun.elapsed()) {
                         return Err(Problem::Down(problem));
                     }
                     tokio::time::sleep(wait).await;
@@ -130,7 +135,8 @@ impl Http {
     }
 
     async fn ask_once(&self, question: &Question<'_>) -> Attempt {
-        let mut request = self.client.request(question.method.clone(), question.url.clone());
+        let client = self.direct.as_ref().filter(|_| question.url.scheme() == "http").unwrap_or(&self.client);
+        let mut request = client.request(question.method.clone(), question.url.clone());
         request = request.headers(question.headers.clone());
         if let Some((content_type, body)) = &question.body {
             request = request.header(CONTENT_TYPE, *content_type).body(body.clone());
@@ -189,7 +195,7 @@ pub(crate) fn address(text: &str, what: &str) -> Result<Url, Failure> {
 }
 
 /// Whether an address is of this machine itself.
-fn is_this_machine(url: &Url) -> bool {
+pub(super) fn is_this_machine(url: &Url) -> bool {
     match url.host_str().unwrap_or_default() {
         "localhost" => true,
         host => host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
@@ -265,6 +271,37 @@ mod tests {
             below(&base, &["api", "v2", "signingCert"]).as_str(),
             "https://example.com/fulcio/api/v2/signingCert"
         );
+    }
+
+    #[test]
+    fn must_not_fall_over_a_retry_after_beyond_all_clocks() {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let server = std::thread::spawn(move || {
+            for seconds in [i64::MAX.unsigned_abs(), u64::MAX] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]).unwrap();
+                let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n";
+                write!(stream, "{head}Retry-After: {seconds}\r\n\r\n").unwrap();
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let http = Http::new(Duration::from_secs(60)).unwrap();
+        for _ in 0..2 {
+            let question = Question {
+                method: Method::GET,
+                url: url.clone(),
+                headers: HeaderMap::new(),
+                body: None,
+                accepted: &[200],
+                most: 1,
+                secret: None,
+            };
+            let problem = runtime.block_on(http.ask(&question)).unwrap_err();
+            assert_eq!(problem, Problem::Down("it answered 503".to_owned()));
+        }
+        server.join().unwrap();
     }
 
     #[test]

@@ -217,13 +217,13 @@ impl Selection {
             Selector::Exact if self.count == 0 => return Err(format!("{name}: EXACT has no count")),
             Selector::Exact => self.count,
         };
-        if listed > 0 && (usable.len() < needed || usable.is_empty()) {
+        if usable.len() < needed || (listed > 0 && usable.is_empty()) {
             return Err(format!(
                 "{name}: {needed} services of distinct operators are needed, and {} can be used now",
                 usable.len()
             ));
         }
-        Ok(Choice { needed: needed.min(usable.len()), candidates: usable.to_vec() })
+        Ok(Choice { needed, candidates: usable.to_vec() })
     }
 }
 
@@ -288,6 +288,8 @@ mod tests {
         for (services, selection) in [
             (one.clone(), json!({"selector": "EXACT", "count": 2})),
             (one.clone(), json!({"selector": "EXACT"})),
+            (json!([]), json!({"selector": "EXACT", "count": 2})),
+            (json!([]), json!({"selector": "ANY"})),
             (one.clone(), json!({"selector": "SOME"})),
             (one, json!({})),
             (json!([service("https://a.example", 3, start, "a")]), json!({"selector": "ALL"})),

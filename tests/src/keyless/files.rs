@@ -160,7 +160,11 @@ fn must_not_write_a_bundle_that_its_own_trusted_root_does_not_verify() {
 fn must_not_sign_for_whom_the_token_does_not_say_nor_repeat_the_token() {
     let Some(desk) = Desk::new() else { return };
     for (token, message, hint) in [
-        (token_with(|claims| claims["aud"] = "other".into()), "for somebody else", "audience `sigstore`"),
+        (
+            token_with(|claims| claims["aud"] = "other".into()),
+            "not made for the audience `sigstore`",
+            "--oidc-client-id",
+        ),
         (token_with(|claims| claims["exp"] = 1.into()), "has ended", "audience"),
         (token_with(|claims| claims["sub"] = "".into()), "does not say whom", "audience"),
         ("no-such-file".to_owned(), "is not a JSON Web Token", "audience"),
@@ -170,6 +174,7 @@ fn must_not_sign_for_whom_the_token_does_not_say_nor_repeat_the_token() {
         assert!(refused.stderr.contains(message) && refused.stderr.contains(hint), "{refused:?}");
         assert!(!refused.stderr.contains(&token) && refused.stdout.is_empty(), "{refused:?}");
         assert!(desk.bundle().is_none());
+        assert_eq!(desk.sigstore.asked("/api/v2/signingCert"), 0);
     }
     let nobody = desk.sign(Log::One, &[], "app.tar.gz");
     assert_eq!(nobody.code, Some(2), "{nobody:?}");
@@ -178,6 +183,23 @@ fn must_not_sign_for_whom_the_token_does_not_say_nor_repeat_the_token() {
     let instance = ["--trusted-root", &root, "--signing-config", &config, "app.tar.gz"];
     let arguments = [&["sign-bundle", "--bundle", "app.json"], &instance[..]].concat();
     let variables = [("SIGSTORE_ID_TOKEN".to_owned(), token())];
+    run_hallmark_with(desk.folder.path(), &variables, arguments).expect_success();
+}
+
+#[test]
+fn must_not_send_a_token_through_a_proxy_in_the_clear() {
+    let Some(desk) = Desk::new() else { return };
+    // Timestamp authorities are asked through the proxy: what is sent there is no secret.
+    let config = desk.sigstore.changed(&desk.sigstore.signing_config(Log::One), |config| {
+        config["tsaUrls"] = serde_json::json!([]);
+        config["tsaConfig"] = serde_json::json!({});
+    });
+    let root = desk.sigstore.trusted_root();
+    let instance = ["--trusted-root", &root, "--signing-config", &config, "--sigstore-timeout", "0", "app.tar.gz"];
+    let arguments = [&["sign-bundle", "--bundle", "app.json"], &instance[..]].concat();
+    let proxy = "http://127.0.0.1:1".to_owned();
+    let proxies = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name.to_owned(), proxy.clone()));
+    let variables = [&proxies[..], &[("SIGSTORE_ID_TOKEN".to_owned(), token())]].concat();
     run_hallmark_with(desk.folder.path(), &variables, arguments).expect_success();
 }
 

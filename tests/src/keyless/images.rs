@@ -132,7 +132,11 @@ fn signatures_of_keys_are_logged_and_timestamped_where_services_are_named() {
         assert_eq!((&signed["status"], &signed["identity"]), (&"attached".into(), &Value::Null));
         yard.cosign(&cosign, &key, &image).expect_success();
         yard.hallmark(&["verify", "--key", "release.pub", &image]).expect_success();
-        let again = signature(yard.sign(log, &["--key", "release.key", &image]));
+        // What is there is written to a file, too, and an authority that is named twice is one.
+        let stamps = format!("{}/api/v1/timestamp", yard.sigstore.url);
+        let twice = ["--timestamp-url", &stamps, "--timestamp-url", &stamps, "--output-bundle", "known.json"];
+        let again = signature(yard.sign(log, &[&["--key", "release.key", &image], &twice[..]].concat()));
+        assert!(yard.folder.path().join("known.json").is_file());
         assert_eq!((&again["status"], &again["artifact"]), (&"already-signed".into(), &signed["artifact"]));
     }
     assert_eq!(yard.sigstore.asked(CERTIFICATES), 0);
@@ -170,6 +174,10 @@ fn must_not_sign_for_nobody_nor_for_two() {
         (&[][..], "nothing says who you are"),
         (&["--identity-token", "x", "--format", "simple-signing"], "only bundles hold what services say"),
         (&["--identity-token", "x", "--key", "release.key"], "both a key and an identity"),
+        (
+            &["--oidc-provider", "google", "--rekor-url", "https://rekor.example.com", "--key", "release.key"],
+            "both a key and an identity",
+        ),
         (&["--rekor-url", "http://rekor.example.com", "--key", "release.key"], "is not https"),
     ] {
         let refused = yard.hallmark(&[&["sign", &image], flags].concat());
@@ -208,7 +216,10 @@ fn what_is_signed_while_the_log_is_down_is_completed_when_it_is_back() {
         let (code, left) = complete(&[]);
         assert_eq!((code, &left[0]["status"]), (Some(1), &"left".into()), "{left}");
         yard.sigstore.break_down(log.path(), 503, 0);
-        let (code, done) = complete(&[]);
+        // Nobody else's is entered for whom is named.
+        let other = ["--certificate-identity", "https://ci.example/other", "--certificate-oidc-issuer", ISSUER];
+        assert_eq!(complete(&other), (Some(0), serde_json::json!([])));
+        let (code, done) = complete(&WHO);
         assert_eq!((code, &done[0]["status"]), (Some(0), &"attached".into()), "{done}");
         assert_eq!((done.as_array().unwrap().len(), &done[0]["identity"]["subject"]), (1, &SUBJECT.into()));
         yard.cosign(&cosign, &WHO, &image).expect_success();

@@ -166,13 +166,15 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
 /// The services that vouch for the signatures, where they are asked for, or no key signs.
 fn session(arguments: &Arguments) -> Result<Option<Session>, Failure> {
     let is_keyless = arguments.key.is_empty();
+    if !is_keyless {
+        arguments.sigstore.refuse_somebody()?;
+    }
     if !is_keyless && !arguments.sigstore.names_services() {
-        return match arguments.sigstore.names_somebody() {
-            _ if arguments.log_later => {
+        return match arguments.log_later {
+            true => {
                 let hint = "name it with `--rekor-url` or `--signing-config`, or leave `--log-later` out";
                 Err(Failure::new(Exit::Usage, "there is no log that could be down", hint))
             }
-            true => Err(Failure::new(Exit::Usage, "both a key and an identity are to sign", "leave one of them out")),
             false => Ok(None),
         };
     }
@@ -185,8 +187,10 @@ fn session(arguments: &Arguments) -> Result<Option<Session>, Failure> {
         false => None,
     };
     let ceremony = arguments.sigstore.ceremony(arguments.timestamps.urls())?.logging_later(arguments.log_later)?;
+    let ceremony = if is_keyless { ceremony } else { ceremony.seen_by_somebody()? };
     if is_keyless && !arguments.yes && !arguments.dry_run {
-        arguments.sigstore.confirm_publication()?;
+        let (what, or_else) = ("who you are (such as your e-mail address)", "sign with `--key`, or agree with `--yes`");
+        arguments.sigstore.confirm_publication(&ceremony, what, or_else)?;
     }
     Ok(Some(Session::new(ceremony, source, registry_access::clock())))
 }
