@@ -141,11 +141,12 @@ async fn n08_must_not_believe_a_certificate_with_anything_wrong_about_it() {
     assert_eq!(judge(&client(&host, &[(&host, believing(authority.pem()))]), &world).await.0, Outcome::Allow);
 }
 
-/// What is believed of the registry's host is believed of no other: not of its token service either.
+/// What is believed of the registry's host is believed of no other: of its token service only where the operator names
+/// that for this host, and then by the authorities only, never "whatever certificate it shows".
 #[tokio::test]
 async fn n08_must_not_believe_the_token_service_by_the_registry_s_authorities() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    for signer in [&ours, &theirs] {
+    for (signer, is_believed_when_named) in [(&ours, true), (&theirs, false)] {
         let service = world(signer, Shown::Good, None);
         let token_host = service.registry.host().to_owned();
         let body = br#"{"token":"given"}"#.to_vec();
@@ -154,17 +155,30 @@ async fn n08_must_not_believe_the_token_service_by_the_registry_s_authorities() 
         let world = world(&ours, Shown::Good, Some(format!("https://{token_host}/token")));
         let host = world.registry.host().to_owned();
         world.registry.accept_token("given", &format!("repository:{REPOSITORY}:pull"));
-        let danger = |mut settings: HostConfiguration| {
-            settings.danger_accept_invalid_certificates = true;
-            settings
+        let danger = |settings: &HostConfiguration| HostConfiguration {
+            danger_accept_invalid_certificates: true,
+            ..settings.clone()
         };
-        let allowing = HostConfiguration { token_hosts: vec![token_host.clone()], ..believing(ours.pem()) };
-        for settings in [allowing.clone(), danger(allowing.clone())] {
+        let named = HostConfiguration { token_hosts: vec![token_host.clone()], ..believing(ours.pem()) };
+        let elsewhere = HostConfiguration { token_hosts: vec!["other.example".to_owned()], ..named.clone() };
+        for (settings, is_believed) in [
+            (believing(ours.pem()), false),
+            (elsewhere.clone(), false),
+            (danger(&elsewhere), false),
+            (named.clone(), is_believed_when_named),
+            (danger(&named), is_believed_when_named),
+        ] {
             let judged = judge(&client(&host, &[(&host, settings)]), &world).await;
-            assert_eq!((judged.0, judged.1), (Outcome::Undetermined, Some(Code::RegistryUnavailable)), "{judged:?}");
-            assert!(service.registry.requests().is_empty(), "something was asked");
+            if is_believed {
+                assert_eq!(judged.0, Outcome::Allow, "{judged:?}");
+            } else {
+                assert_eq!(judged.0, Outcome::Undetermined, "{judged:?}");
+                assert!(service.registry.requests().is_empty(), "something was asked");
+            }
+            service.registry.clear();
         }
-        let judged = judge(&client(&host, &[(&host, allowing), (&token_host, believing(signer.pem()))]), &world).await;
+        // Its twin: with an entry of its own.
+        let judged = judge(&client(&host, &[(&host, named), (&token_host, believing(signer.pem()))]), &world).await;
         assert_eq!(judged.0, Outcome::Allow, "{judged:?}");
         assert!(service.registry.requests().iter().any(|request| request.authorization.is_some()));
     }
