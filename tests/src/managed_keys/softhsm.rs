@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -168,6 +169,22 @@ fn a_pin_is_asked_for_at_a_terminal_and_not_shown_there() {
     assert!(refused.stderr.contains("hint: set HALLMARK_PKCS11_PIN"), "{refused:?}");
 }
 
+/// Waits until the terminal that `script` made shows nothing that is typed: the question comes before that.
+fn wait_until_nothing_is_shown(script: u32) {
+    let end = Instant::now() + Duration::from_secs(20);
+    let is_hidden = || {
+        let children = std::fs::read_to_string(format!("/proc/{script}/task/{script}/children")).ok()?;
+        let child = children.split_whitespace().next()?;
+        let terminal = std::fs::read_link(format!("/proc/{child}/fd/0")).ok()?;
+        let settings = Command::new("stty").arg("-a").arg("-F").arg(terminal).output().ok()?;
+        let settings = String::from_utf8_lossy(&settings.stdout).into_owned();
+        settings.split_whitespace().any(|word| word == "-echo").then_some(())
+    };
+    while is_hidden().is_none() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Runs `hallmark` at a terminal of its own, types a line when it asks, and gives the exit code and all that was shown.
 fn at_a_terminal(hsm: &SoftHsm, bench: &Bench<'_>, arguments: &[&str], line: &str) -> (Option<i32>, String) {
     let quoted = arguments.iter().map(|argument| format!("'{argument}'")).collect::<Vec<_>>().join(" ");
@@ -188,6 +205,7 @@ fn at_a_terminal(hsm: &SoftHsm, bench: &Bench<'_>, arguments: &[&str], line: &st
     while !String::from_utf8_lossy(&shown).contains("`: ") && screen.read(&mut byte).unwrap() == 1 {
         shown.push(byte[0]);
     }
+    wait_until_nothing_is_shown(child.id());
     writeln!(keyboard, "{line}").unwrap();
     screen.read_to_end(&mut shown).unwrap();
     (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
