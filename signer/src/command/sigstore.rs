@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hallmark_policy::sigstore::TrustedRoot;
-use reqwest::Url;
 
 use super::{files, registry_access, trust_root};
 use crate::error::{Exit, Failure};
 use crate::sigstore::ambient::{Provider, Source, nobody};
-use crate::sigstore::{Ceremony, Choice, Instance, Log, LogVersion, MAX_CONFIG_BYTES, Services, address};
+use crate::sigstore::{
+    Ceremony, Choice, Instance, Log, LogVersion, MAX_CONFIG_BYTES, Services, address, distinct_addresses,
+};
 
 /// Sigstore's services.
 #[derive(Debug, clap::Args)]
@@ -102,14 +103,7 @@ impl Arguments {
             None => Services::of_instance(instance, now)?,
         };
         if !timestamp_urls.is_empty() {
-            let mut distinct: Vec<String> = Vec::new();
-            for text in timestamp_urls {
-                let url = Url::parse(text).map_or_else(|_| text.clone(), String::from);
-                if !distinct.contains(&url) {
-                    distinct.push(url);
-                }
-            }
-            services.timestamps = Choice::all(distinct);
+            services.timestamps = Choice::all(distinct_addresses(timestamp_urls));
         }
         let root = self.root(instance)?;
         Ceremony::new(services, root, self.oidc_client_id.clone(), Duration::from_secs(self.sigstore_timeout))

@@ -194,6 +194,18 @@ pub(crate) fn address(text: &str, what: &str) -> Result<Url, Failure> {
     }
 }
 
+/// Each address once, however it is written. What is no address stays as it is, for whoever asks it to refuse.
+pub(crate) fn distinct_addresses(texts: &[String]) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::new();
+    for text in texts {
+        let url = Url::parse(text).map_or_else(|_| text.clone(), String::from);
+        if !distinct.contains(&url) {
+            distinct.push(url);
+        }
+    }
+    distinct
+}
+
 /// Whether an address is of this machine itself.
 pub(super) fn is_this_machine(url: &Url) -> bool {
     match url.host_str().unwrap_or_default() {

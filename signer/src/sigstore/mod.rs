@@ -14,7 +14,7 @@ mod session;
 mod token;
 
 pub(crate) use ceremony::{Ceremony, Made};
-pub(crate) use http::{Http, Problem, Question, address};
+pub(crate) use http::{Http, Problem, Question, address, distinct_addresses};
 pub(crate) use rekor::Log;
 pub(crate) use services::{Choice, Instance, LogVersion, MAX_CONFIG_BYTES, Services};
 pub(crate) use session::Session;
