@@ -42,7 +42,7 @@ impl Introduction {
     }
 }
 
-/// Who signed, by a certificate that was valid when it was used and was published. Only [`certify`] makes one.
+/// Who signed, by a certificate that was valid when it was used and was published. Only `certify` makes one.
 ///
 /// ```compile_fail,E0451
 /// fn forge(identity: hallmark_policy::sigstore::Identity) -> hallmark_policy::sigstore::Certified {
