@@ -99,6 +99,27 @@ fn must_not_believe_or_fail_by_what_is_kept() {
     world.update(&["--directory", "file"]).refused(1, "could not be kept");
 }
 
+/// That the kept root is not believed is said only where it is looked at.
+#[test]
+fn the_kept_root_is_looked_at_for_a_log_of_keys_too() {
+    let world = World::new(&Publisher::lasting());
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/keys/p256.pub"), world.path().join("release.pub"))
+        .unwrap();
+    let kept = world.path().join("kept/public-good");
+    std::fs::create_dir_all(&kept).unwrap();
+    std::fs::write(kept.join("last-good.json"), r#"{"version": 1}"#).unwrap();
+    for (evidence, is_looked_at) in [("evidence: {logs: 1}, ", true), ("", false)] {
+        let policy = format!(
+            "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: p}}\nspec:\n  \
+             authorities: [{{name: a, {evidence}keys: [{{publicKey: {{file: release.pub}}}}]}}]\n  \
+             rules: [{{name: r, images: [r.example/x], require: a}}]\n"
+        );
+        std::fs::write(world.path().join("policy.yaml"), policy).unwrap();
+        let run = hallmark(world.path(), &[("HALLMARK_TRUST_ROOTS", "kept")], &["policy", "check", "policy.yaml"]);
+        assert_eq!(run.stderr.contains("is not believed"), is_looked_at, "{}", run.stderr);
+    }
+}
+
 #[test]
 fn what_is_asked_for_makes_sense() {
     let world = World::new(&Publisher::lasting());

@@ -70,7 +70,8 @@ impl TrustRootFolder {
     /// The last good root of a repository; nothing when there never was one.
     ///
     /// # Errors
-    /// [`FolderError`] when there is something that cannot be read, does not verify, or is from the future.
+    /// [`FolderError`] when there is something that cannot be read, does not verify, is from the future, or is older than
+    /// what was built in.
     pub fn last_good(&self, source: &RootSource, now: Timestamp) -> Result<Option<RefreshedRoot>, FolderError> {
         let path = self.file(source);
         let refused = |problem: String| FolderError { path: path.clone(), problem };
@@ -82,6 +83,10 @@ impl TrustRootFolder {
         let generation = Generation::decode(&bytes).ok_or_else(|| refused("it is not what was written".to_owned()))?;
         if generation.refreshed_at > now {
             return Err(refused(format!("it says that it was written at {}", generation.refreshed_at)));
+        }
+        // Keys that were taken back since then must not come back with the kept one when a newer program is installed.
+        if source.newest_at().is_some_and(|newest_at| generation.refreshed_at < newest_at) {
+            return Err(refused(format!("it is of {}, and what was built in is newer", generation.refreshed_at)));
         }
         verify(source, &generation).map(Some).map_err(refused)
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use hallmark_policy::Timestamp;
 use sigstore_tuf::TrustedMetadataSet;
 
 use super::chain;
@@ -16,6 +17,19 @@ pub struct RootSource {
     name: String,
     entry: Cow<'static, [u8]>,
     mirror: Mirror,
+    newest_at: Option<Timestamp>,
+}
+
+/// An instance that is known by its name.
+struct Known {
+    name: &'static str,
+    address: &'static str,
+    /// The TUF root that was built in (`verifier/data/README.md`).
+    entry: &'static [u8],
+    /// When the trusted root that was built in was the newest one, and its digest: who builds in another one changes both.
+    newest_at: &'static str,
+    #[cfg(test)]
+    digest: &'static str,
 }
 
 /// Why something is no TUF repository.
@@ -60,27 +74,38 @@ impl SourceError {
 }
 
 impl RootSource {
-    /// The names that are known, each with its address and the root that was built in (`verifier/data/README.md`).
-    const KNOWN: [(&'static str, &'static str, &'static [u8]); 2] = [
-        (
-            "public-good",
-            "https://tuf-repo-cdn.sigstore.dev",
-            include_bytes!("../../data/tuf_root.public-good.json").as_slice(),
-        ),
-        ("staging", "https://tuf-repo-cdn.sigstage.dev", include_bytes!("../../data/tuf_root.staging.json").as_slice()),
+    /// The instances that are known.
+    const KNOWN: [Known; 2] = [
+        Known {
+            name: "public-good",
+            address: "https://tuf-repo-cdn.sigstore.dev",
+            entry: include_bytes!("../../data/tuf_root.public-good.json"),
+            newest_at: "2026-10-23T00:00:00Z",
+            #[cfg(test)]
+            digest: "sha256:6494e21ea73fa7ee769f85f57d5a3e6a08725eae1e38c755fc3517c9e6bc0b66",
+        },
+        Known {
+            name: "staging",
+            address: "https://tuf-repo-cdn.sigstage.dev",
+            entry: include_bytes!("../../data/tuf_root.staging.json"),
+            newest_at: "2026-10-23T00:00:00Z",
+            #[cfg(test)]
+            digest: "sha256:44deb991d4bbf2150751ccee235d9810bce4434383c26d8898c1bcadbace6ed8",
+        },
     ];
 
     /// The repository of an instance that is known by its name.
     #[must_use]
     pub fn known(name: &str) -> Option<Self> {
-        let (name, address, entry) = Self::KNOWN.into_iter().find(|(known, ..)| *known == name)?;
-        let mirror = Mirror::at(address).ok()?;
-        Some(Self { name: name.to_owned(), entry: Cow::Borrowed(entry), mirror })
+        let known = Self::KNOWN.into_iter().find(|known| known.name == name)?;
+        let mirror = Mirror::at(known.address).ok()?;
+        let newest_at = Some(known.newest_at.parse().ok()?);
+        Some(Self { name: name.to_owned(), entry: Cow::Borrowed(known.entry), mirror, newest_at })
     }
 
     /// The names that are known.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        Self::KNOWN.into_iter().map(|(name, ..)| name)
+        Self::KNOWN.into_iter().map(|known| known.name)
     }
 
     /// A private repository, entered by a root that whoever asks believes.
@@ -96,13 +121,25 @@ impl RootSource {
             return Err(SourceError::Name { name });
         }
         TrustedMetadataSet::from_root(&entry).map_err(|error| SourceError::Entry { problem: chain(&error) })?;
-        Ok(Self { name: name.to_owned(), entry: Cow::Owned(entry), mirror })
+        Ok(Self { name: name.to_owned(), entry: Cow::Owned(entry), mirror, newest_at: None })
     }
 
     /// Any name and any root, for tests of what a known name does.
     #[cfg(test)]
     pub(super) fn named(name: &str, entry: Vec<u8>, mirror: Mirror) -> Self {
-        Self { name: name.to_owned(), entry: Cow::Owned(entry), mirror }
+        Self { name: name.to_owned(), entry: Cow::Owned(entry), mirror, newest_at: None }
+    }
+
+    /// The same, in a program with a trusted root that was the newest one then.
+    #[cfg(test)]
+    pub(super) fn with_newest_at(self, newest_at: Timestamp) -> Self {
+        Self { newest_at: Some(newest_at), ..self }
+    }
+
+    /// The names that are known, each with the digest of the trusted root that was the newest one when it was built in.
+    #[cfg(test)]
+    pub(super) fn digests() -> impl Iterator<Item = (&'static str, &'static str)> {
+        Self::KNOWN.into_iter().map(|known| (known.name, known.digest))
     }
 
     /// The same repository, read from somewhere else.
@@ -121,6 +158,12 @@ impl RootSource {
     #[must_use]
     pub fn mirror(&self) -> &Mirror {
         &self.mirror
+    }
+
+    /// When the trusted root that was built in was the newest one: what was kept before then is no newer. None where
+    /// nothing was built in.
+    pub(super) fn newest_at(&self) -> Option<Timestamp> {
+        self.newest_at
     }
 
     /// The root by which it is entered.

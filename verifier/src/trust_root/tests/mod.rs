@@ -370,6 +370,42 @@ async fn a_refreshed_root_is_known_to_policies_by_its_name_and_stays_whatever_fa
     assert_eq!(second.refresh("unknown", at(NOW)).await, Ok(false));
 }
 
+/// By a program that was installed since it was kept.
+#[tokio::test]
+async fn a_kept_root_that_is_older_than_the_built_in_one_is_left_alone() {
+    let publisher = Publisher::new();
+    let world = World::new(&publisher);
+    world.served.put(publisher.next(STAGING).files());
+    let mirror = || Mirror::at("https://tuf.example").unwrap();
+    let source = || RootSource::named("public-good", publisher.own_root(), mirror());
+    refresh_from(&source(), Some(&world.folder()), world.served.clone(), at(NOW)).await.unwrap();
+    for (newest_at, is_kept) in [("2026-11-25T12:00:00Z", true), ("2026-11-25T12:00:01Z", false)] {
+        let source = || source().with_newest_at(at(newest_at));
+        let later = at("2027-02-01T00:00:00Z");
+        let roots = TrustRoots::new(vec![source()], Some(world.folder())).restored(later);
+        let used = roots.known().find("public-good").unwrap().unwrap().root.digest();
+        assert_eq!(used, Digest::of(if is_kept { STAGING } else { PUBLIC_GOOD }), "{newest_at}");
+        let kept = world.folder().last_good(&source(), later);
+        assert_eq!(kept.is_ok(), is_kept, "{newest_at}");
+        assert!(is_kept || kept.unwrap_err().problem.contains("what was built in is newer"));
+    }
+    // Nor is what the folder has seen forgotten: an older word is refused.
+    let source = source().with_newest_at(at("2026-11-25T12:00:01Z"));
+    let old = Served::of(publisher.files());
+    let rolled_back = refresh_from(&source, Some(&world.folder()), old, at("2026-11-25T12:30:00Z")).await;
+    assert!(matches!(rolled_back, Err(RefreshError::RolledBack { .. })), "{rolled_back:?}");
+}
+
+/// Who builds in another trusted root also changes since when it is the newest one.
+#[test]
+fn the_age_of_a_built_in_root_is_that_of_the_data() {
+    for (name, digest) in RootSource::digests() {
+        let root = hallmark_policy::trust::KnownRoots::embedded().find(name).unwrap().unwrap();
+        assert_eq!(root.root.digest().to_string(), digest, "{name}");
+        assert!(RootSource::known(name).unwrap().newest_at().unwrap() <= Timestamp::now(), "{name}");
+    }
+}
+
 #[test]
 fn the_known_repositories_can_be_entered() {
     for name in RootSource::names() {
