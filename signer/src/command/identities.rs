@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     /// GitHub's ref
     #[arg(long, value_name = "REF", requires = "identities")]
     certificate_github_workflow_ref: Option<String>,
-    /// Whom to believe: a trusted_root.json, in place of the public-good instance's that was built in
+    /// Whom to believe: a trusted_root.json, in place of the public-good instance's
     #[arg(long, value_name = "FILE", requires = "identities")]
     trusted_root: Option<PathBuf>,
     /// How many distinct transparency logs must hold the signature

@@ -104,7 +104,7 @@ enum Verb {
     Sign(Box<sign::Arguments>),
     /// Sign a file into a Sigstore bundle, by who you are or by a key
     SignBundle(Box<sign_bundle::Arguments>),
-    /// Look at Sigstore trust roots: whom they believe, and until when
+    /// Look at Sigstore trust roots, and ask for newer ones: whom they believe, and until when
     #[command(subcommand)]
     TrustRoot(trust_root::Verb),
     /// Say whether images may be used, and why

@@ -16,9 +16,9 @@ use crate::report::BundleReport;
 
 const EXAMPLES: &str = "\
 The signature, the certificate, its publication, the transparency log and the identity are all checked, without a \
-request. Without --trusted-root, the root of the public-good instance is the one that this program was built with. A \
-bundle that no transparency log holds is refused, also one that a key made; what `hallmark sign` attaches to images is \
-such a bundle, and `hallmark verify` judges it.
+request. Without --trusted-root, the root of the public-good instance is the one that `hallmark trust-root update` has \
+kept, or else the one that this program was built with. A bundle that no transparency log holds is refused, also one \
+that a key made; what `hallmark sign` attaches to images is such a bundle, and `hallmark verify` judges it.
 
 It exits with 0 when the bundle verifies, 12 when it is refused, 14 or 21 when something cannot be used.
 

@@ -15,8 +15,8 @@ use crate::report::UpdatedRootReport;
 
 pub(super) const EXAMPLES: &str = "\
 What is good is kept in the directory, and used from then on by whatever names `public-good` or `staging`: trust policies, \
-`verify`, `verify-bundle`, `trust-root show`. Nothing is ever asked for on the way to a verdict; run this now and then. The \
-directory is HALLMARK_TRUST_ROOTS, or `hallmark/trust-roots` in XDG_CACHE_HOME or in `~/.cache`.
+`verify`, `verify-bundle`, `sign`, `sign-bundle`, `trust-root show`. Nothing is ever asked for on the way to a verdict; \
+run this now and then. The directory is HALLMARK_TRUST_ROOTS, or `hallmark/trust-roots` in XDG_CACHE_HOME or in `~/.cache`.
 
 A private instance is entered by the `root.json` of its TUF repository, which you believe; name the file that --write makes \
 in trust policies, and in `--trusted-root`.
