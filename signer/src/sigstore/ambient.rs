@@ -100,10 +100,16 @@ pub(crate) fn nobody() -> Failure {
 /// The token that is given: itself, or by the name of a file.
 fn given(text: &str, now: Timestamp) -> Result<IdentityToken, Failure> {
     let path = Path::new(text);
-    match path.is_file() {
-        true => IdentityToken::read(&read(path)?, now),
-        false => IdentityToken::read(text, now),
+    if path.is_file() {
+        return IdentityToken::read(&read(path)?, now);
     }
+    if !IdentityToken::has_form(text) {
+        // It is not repeated: it may be a part of a token.
+        let message = "what `--identity-token` gives is neither a token nor the name of a file that is there";
+        let hint = "check the file's name; a token has three parts with dots between them";
+        return Err(Failure::new(Exit::Invalid, message, hint));
+    }
+    IdentityToken::read(text, now)
 }
 
 /// A file with a token.
@@ -177,6 +183,9 @@ async fn ask(http: &Http, url: Url, bearer: Option<&str>) -> Result<Zeroizing<Ve
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     #[test]
@@ -184,6 +193,20 @@ mod tests {
         let source = Source::find(Some("SECRET"), Some(Provider::Google)).unwrap();
         assert!(matches!(source, Source::Given(_)));
         assert!(!format!("{source:?}").contains("SECRET"));
+    }
+
+    #[test]
+    fn must_not_call_the_name_of_a_missing_file_a_bad_token_nor_repeat_it() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        for text in ["SECRET", "SECRET.jwt", "/run/tokens/SECRET.jwt", "../a.SECRET.jwt", "e30.SECRET"] {
+            let failure = given(text, now).err().unwrap();
+            assert!(failure.message.contains("neither a token nor the name of a file"), "{}", failure.message);
+            assert!(![failure.message, failure.hint.unwrap()].concat().contains("SECRET"), "{text}");
+        }
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(r#"{"sub":"a","exp":1001}"#));
+        assert_eq!(given(&token, now).ok().unwrap().subject(), "a");
+        let ended = given(&token, Timestamp::from_second(1_001).unwrap()).err().unwrap();
+        assert!(ended.message.contains("has ended"), "{}", ended.message);
     }
 
     #[test]

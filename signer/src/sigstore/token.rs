@@ -62,16 +62,7 @@ impl IdentityToken {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(failure("is larger than a token can be"));
         }
-        let mut parts = text.split('.');
-        let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(failure("is not a JSON Web Token"));
-        };
-        if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.=".contains(&byte)) {
-            return Err(failure("is not a JSON Web Token"));
-        }
-        let payload = Zeroizing::new(
-            URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).map_err(|_| failure("is not a JSON Web Token"))?,
-        );
+        let payload = payload(text).ok_or_else(|| failure("is not a JSON Web Token"))?;
         let claims: Claims =
             serde_json::from_slice(&payload).map_err(|_| failure("does not say whom it is about and when it ends"))?;
         let token = Self { text: Zeroizing::new(text.to_owned()), claims };
@@ -85,6 +76,11 @@ impl IdentityToken {
             return Err(failure("has ended; get a new one"));
         }
         Ok(token)
+    }
+
+    /// Whether a text has the form of a token, so that it is no name of a file.
+    pub(crate) fn has_form(text: &str) -> bool {
+        text.len() > MAX_TOKEN_BYTES || payload(text.trim()).is_some()
     }
 
     /// The token itself, for the certificate authority.
@@ -111,6 +107,17 @@ impl IdentityToken {
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.claims.exp <= now.as_second()
     }
+}
+
+/// What is between the dots of a JSON Web Token (RFC 7515, section 7.1).
+fn payload(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut parts = text.split('.');
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return None;
+    };
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.=".contains(&byte));
+    let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok().map(Zeroizing::new);
+    payload.filter(|_| is_plain)
 }
 
 impl Verified {

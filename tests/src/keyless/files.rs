@@ -167,7 +167,7 @@ fn must_not_sign_for_whom_the_token_does_not_say_nor_repeat_the_token() {
         ),
         (token_with(|claims| claims["exp"] = 1.into()), "has ended", "audience"),
         (token_with(|claims| claims["sub"] = "".into()), "does not say whom", "audience"),
-        ("no-such-file".to_owned(), "is not a JSON Web Token", "audience"),
+        ("no-such-file".to_owned(), "neither a token nor the name of a file", "name"),
     ] {
         let refused = desk.sign(Log::One, &["--identity-token", &token], "app.tar.gz");
         assert!(!refused.succeeded(), "{refused:?}");
