@@ -47,8 +47,8 @@ pub(super) fn assess(
     for (found, speaker) in speakers(rule, &asked, evidence.signatures(), now, budget) {
         let speaker = match speaker {
             Ok(speaker) => speaker,
-            Err(rejection) => {
-                assessment.rejections.push(rejection);
+            Err(unheard) => {
+                assessment.rejections.push(unheard.rejection);
                 continue;
             }
         };

@@ -2,22 +2,23 @@
 //!
 //! A demand for any attestation is monotone, as signatures are. One for the newest is not, on purpose: a newer scan that
 //! finds more ends an allow. It is therefore met only while nothing is unknown, nothing was left out and everything that
-//! an authority attested could be read: what nobody saw may be the newest. A registry can still withhold it, which only
-//! `maxAge` bounds.
+//! an authority attested could be read: what nobody saw may be the newest. So may what an authority attested and nobody
+//! vouches for. A registry can still withhold the newest, which only `maxAge` bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Reason;
 use super::coverage::open_questions;
-use super::speakers::{Budget, speakers};
+use super::speakers::{Budget, Unproven, speakers};
 use crate::attestation::{FactContent, Facts, Finding, PredicateType, Severity, VexStatement, is_harmless};
 use crate::evidence::{Cause, DecodedEvidence, Place};
 use crate::image::Digest;
 use crate::reason::Code;
 use crate::trust::{Applicable, AuthorityIndex, Gate, SbomDemand, UriPattern, VulnerabilityLimits, Which};
-use crate::verify::{Rejection, VerifiedAttestation, judge_attestation, quoted};
+use crate::verify::{Rejection, UnprovenAttestation, VerifiedAttestation, VerifiedTime, judge_attestation, quoted};
 
 /// Most findings of one severity that a reason names.
 const MAX_NAMED: usize = 3;
@@ -42,15 +43,19 @@ pub(super) fn gate(
 ) -> GateOutcome {
     let unknown = unknown(evidence);
     let mut look = Look { rule, evidence, digest, now, budget };
-    let mut found = look.at(&gate.from.authorities(), &gate.types);
+    let mut asked = gate.from.authorities();
+    asked.sort_unstable();
+    let mut found = look.at(&asked, &gate.types);
     let vex = look.vex(gate, &mut found.obstacles);
     let check = Check { gate, digest, now, vex: &vex };
     let mut passing: BTreeMap<AuthorityIndex, VerifiedAttestation> = BTreeMap::new();
     let mut reasons = Vec::new();
-    for (authority, attestations) in &found.by_authority {
-        match check.authority(attestations) {
+    for authority in asked {
+        let attestations = found.by_authority.get(&authority).map_or(&[][..], Vec::as_slice);
+        let unproven: Vec<&Hidden> = found.unproven.iter().filter(|one| one.authority == authority).collect();
+        match check.authority(attestations, &unproven) {
             Ok(attestation) => {
-                passing.insert(*authority, attestation);
+                passing.insert(authority, attestation);
             }
             Err(failed) => failed.into_iter().for_each(|reason| add(&mut reasons, gate, reason)),
         }
@@ -95,10 +100,21 @@ fn unknown(evidence: &DecodedEvidence) -> Option<Vec<Reason>> {
 #[derive(Default)]
 struct Found {
     by_authority: BTreeMap<AuthorityIndex, Vec<VerifiedAttestation>>,
+    /// Those that do not count for want of who must have seen them.
+    unproven: Vec<Hidden>,
     /// What may be, or hide, a newer one.
     obstacles: Vec<Reason>,
     /// Attestations that do not count.
     others: Vec<Reason>,
+}
+
+/// One of an authority's attestations that nobody vouches for, and may be the newest all the same.
+struct Hidden {
+    authority: AuthorityIndex,
+    attestation: UnprovenAttestation,
+    /// Its signature: a copy of one that counts is the same signature.
+    signature: Vec<u8>,
+    reason: Reason,
 }
 
 /// Where attestations are looked for.
@@ -119,12 +135,22 @@ impl Look<'_, '_> {
         let unseen = |rejection: &&Rejection| matches!(rejection.code, Code::LimitExceeded | Code::DigestMismatch);
         let unseen = evidence.rejections().iter().filter(unseen);
         found.obstacles.extend(unseen.map(|rejection| Reason::new(rejection.code, rejection.message.clone())));
+        let mut counted: BTreeSet<&[u8]> = BTreeSet::new();
         for (signature, speaker) in speakers(rule, asked, evidence.signatures(), now, self.budget) {
+            let signed = signature.signature.signature();
+            let hidden = |unproven: &Unproven<'_>, reason: &Reason| {
+                let Unproven { authority, facts, window, time } = unproven;
+                let attestation = UnprovenAttestation::of(facts, window, time, digest, types, now)?;
+                let (signature, reason) = (signed.to_vec(), reason.clone());
+                Some(Hidden { authority: *authority, attestation, signature, reason })
+            };
             let speaker = match speaker {
                 Ok(speaker) => speaker,
-                Err(rejection) => {
+                Err(unheard) => {
+                    let (rejection, unproven) = (unheard.rejection, unheard.unproven);
                     let (is_of_asked, reason) =
                         (rejection.authority.is_some(), Reason::new(rejection.code, rejection.message));
+                    found.unproven.extend(unproven.and_then(|unproven| hidden(&unproven, &reason)));
                     match reason.code {
                         Code::LimitExceeded => found.obstacles.push(reason),
                         _ if is_of_asked => found.others.push(reason),
@@ -136,6 +162,7 @@ impl Look<'_, '_> {
             let (name, facts, window, time) = (speaker.name, &speaker.facts, speaker.window, &speaker.time);
             match judge_attestation(signature.artifact, name, facts, window, time, digest, types, now) {
                 Some(Ok(attestation)) => {
+                    counted.insert(signed);
                     let vouched = attestation.vouched(speaker.certified, speaker.logs);
                     found.by_authority.entry(speaker.authority).or_default().push(vouched);
                 }
@@ -146,11 +173,18 @@ impl Look<'_, '_> {
                     let reason = Reason::new(rejection.code, rejection.message);
                     match reason.code {
                         Code::Malformed | Code::PayloadTypeMismatch => found.obstacles.push(reason),
-                        _ => found.others.push(reason),
+                        _ => {
+                            let (authority, facts) = (speaker.authority, Arc::clone(facts));
+                            let unproven = Unproven { authority, facts, window, time: speaker.time };
+                            found.unproven.extend(hidden(&unproven, &reason));
+                            found.others.push(reason);
+                        }
                     }
                 }
             }
         }
+        // A copy of one that counts hides nothing, whatever was taken from it.
+        found.unproven.retain(|one| !counted.contains(one.signature.as_slice()));
         found
     }
 
@@ -183,15 +217,23 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Whether the attestations of one authority say what the demand asks for; else everything that is wrong.
-    fn authority(&self, attestations: &[VerifiedAttestation]) -> Result<VerifiedAttestation, Vec<Reason>> {
+    fn authority(
+        &self,
+        attestations: &[VerifiedAttestation],
+        unproven: &[&Hidden],
+    ) -> Result<VerifiedAttestation, Vec<Reason>> {
+        let mut failed = Vec::new();
         let counted: Vec<&VerifiedAttestation> = match self.gate.which {
             Which::Any => attestations.iter().collect(),
-            Which::Newest => newest(attestations, self.now).map_err(|reason| vec![reason])?,
+            Which::Newest => {
+                let counted = newest(attestations, self.now).map_err(|reason| vec![reason])?;
+                failed.extend(unproven.iter().flat_map(|one| self.hidden(one, &counted)));
+                counted
+            }
         };
         let mut passed = None;
-        let mut failed = Vec::new();
         for attestation in counted {
-            match self.problems(attestation) {
+            match self.problems(facts(attestation), seen(attestation)) {
                 problems if problems.is_empty() => passed = passed.or(Some(attestation)),
                 problems => failed.extend(problems),
             }
@@ -203,16 +245,30 @@ impl Check<'_> {
         }
     }
 
+    /// That one which nobody vouches for may be as new as the newest that count, and what it says: an exception for its
+    /// missing timestamp must not hide that.
+    fn hidden(&self, hidden: &Hidden, newest: &[&VerifiedAttestation]) -> Vec<Reason> {
+        let Hidden { attestation, reason, .. } = hidden;
+        let latest = newest.first().and_then(|one| made(facts(one).ok()?, seen(one), self.now).ok());
+        let is_older = latest.is_some_and(|latest| !attestation.may_be_as_new_as(latest));
+        if is_older || newest.iter().any(|one| attestation.says_what(one)) {
+            return Vec::new();
+        }
+        let message = format!("one that may be the newest does not count: {}", reason.message);
+        let said = self.problems(attestation.facts().map_err(unreadable), attestation.seen());
+        [vec![Reason::new(reason.code, message)], said].concat()
+    }
+
     /// Everything that one attestation does not say as the demand asks for it.
-    fn problems(&self, attestation: &VerifiedAttestation) -> Vec<Reason> {
+    fn problems(&self, facts: Result<&Facts, Reason>, seen: Option<Timestamp>) -> Vec<Reason> {
         let Gate { max_age, builders, sources, sbom, vulnerabilities, .. } = self.gate;
-        let facts = match facts(attestation) {
+        let facts = match facts {
             Ok(facts) => facts,
             Err(reason) => return vec![reason],
         };
         let mut problems = Vec::new();
         if let Some(most) = max_age {
-            problems.extend(made(facts, attestation, self.now).and_then(|made| recent(made, *most, self.now)).err());
+            problems.extend(made(facts, seen, self.now).and_then(|made| recent(made, *most, self.now)).err());
         }
         match &facts.content {
             FactContent::Provenance { builder, source } => {
@@ -279,21 +335,26 @@ fn newest(attestations: &[VerifiedAttestation], now: Timestamp) -> Result<Vec<&V
     }
     let dated: Vec<(Timestamp, &VerifiedAttestation)> = attestations
         .iter()
-        .map(|attestation| made(facts(attestation)?, attestation, now).map(|made| (made, attestation)))
+        .map(|attestation| made(facts(attestation)?, seen(attestation), now).map(|made| (made, attestation)))
         .collect::<Result<_, _>>()?;
     let latest = dated.iter().map(|(made, _)| *made).max();
     Ok(dated.into_iter().filter(|(made, _)| Some(*made) == latest).map(|(_, attestation)| attestation).collect())
 }
 
 fn facts(attestation: &VerifiedAttestation) -> Result<&Facts, Reason> {
-    attestation
-        .facts()
-        .map_err(|problem| Reason::new(Code::Malformed, format!("the predicate cannot be read: {}", quoted(problem))))
+    attestation.facts().map_err(unreadable)
+}
+
+fn unreadable(problem: &str) -> Reason {
+    Reason::new(Code::Malformed, format!("the predicate cannot be read: {}", quoted(problem)))
+}
+
+fn seen(attestation: &VerifiedAttestation) -> Option<Timestamp> {
+    attestation.time().map(VerifiedTime::time)
 }
 
 /// When an attestation was made: by its own signed word, else by the timestamp authorities that saw it.
-fn made(facts: &Facts, attestation: &VerifiedAttestation, now: Timestamp) -> Result<Timestamp, Reason> {
-    let seen = attestation.time().map(crate::verify::VerifiedTime::time);
+fn made(facts: &Facts, seen: Option<Timestamp>, now: Timestamp) -> Result<Timestamp, Reason> {
     let undated = |message: String| Reason::new(Code::AttestationUndated, message);
     match (facts.made, seen) {
         (Some(made), _) if made > now => {

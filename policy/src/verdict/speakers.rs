@@ -68,8 +68,29 @@ pub(super) struct Speaker<'a> {
     pub(super) logs: Vec<String>,
 }
 
+/// A signature by which nobody speaks, and why.
+pub(super) struct Unheard<'a> {
+    pub(super) rejection: Rejection,
+    /// Who made it, where that is a fact and the word of logs or timestamp authorities is all that is missing.
+    pub(super) unproven: Option<Unproven<'a>>,
+}
+
+/// An authority's own signature that does not count for want of those who must have seen it.
+pub(super) struct Unproven<'a> {
+    pub(super) authority: AuthorityIndex,
+    pub(super) facts: Arc<Authenticated>,
+    pub(super) window: &'a KeyWindow,
+    pub(super) time: TimeEvidence,
+}
+
+impl From<Rejection> for Unheard<'_> {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, unproven: None }
+    }
+}
+
 /// A signature, and who speaks by it.
-type Spoken<'a, 'e> = (&'e FoundSignature, Result<Speaker<'a>, Rejection>);
+type Spoken<'a, 'e> = (&'e FoundSignature, Result<Speaker<'a>, Unheard<'a>>);
 
 /// Who of `asked` speaks by each signature, each once.
 pub(super) fn speakers<'a, 'e>(
@@ -97,13 +118,13 @@ pub(super) fn speakers<'a, 'e>(
     for found in certified {
         match listening.by_certificate(found) {
             Ok(speaker) => spoken.push((found, Ok(speaker))),
-            Err(rejection) => left.push((found, Some(rejection))),
+            Err(unheard) => left.push((found, Some(unheard))),
         }
     }
     left.extend(others.into_iter().map(|found| (found, None)));
-    for (found, rejection) in left {
+    for (found, unheard) in left {
         let speaker = listening.by_key(found);
-        spoken.push((found, speaker.map_err(|nobody| more_telling(rejection, nobody))));
+        spoken.push((found, speaker.map_err(|nobody| more_telling(unheard, nobody))));
     }
     spoken
 }
@@ -116,9 +137,10 @@ fn carried(found: &FoundSignature) -> (usize, usize) {
 
 /// That a signature does not count by its certificate says more than that no key made it; but not more than that the
 /// keys were not all tried, or that an authority's key made it and it does not count for that.
-fn more_telling(by_certificate: Option<Rejection>, by_key: Rejection) -> Rejection {
+fn more_telling<'a>(by_certificate: Option<Unheard<'a>>, by_key: Unheard<'a>) -> Unheard<'a> {
+    let is_nobodys = by_key.rejection.code != Code::LimitExceeded && by_key.rejection.authority.is_none();
     match by_certificate {
-        Some(rejection) if by_key.code != Code::LimitExceeded && by_key.authority.is_none() => rejection,
+        Some(unheard) if is_nobodys => unheard,
         _ => by_key,
     }
 }
@@ -139,7 +161,7 @@ fn reject(found: &FoundSignature, refusal: Refusal, authority: Option<&str>) -> 
 
 impl<'a> Listening<'a, '_> {
     /// Who speaks by a signature that one of the authorities' keys made.
-    fn by_key(&mut self, found: &FoundSignature) -> Result<Speaker<'a>, Rejection> {
+    fn by_key(&mut self, found: &FoundSignature) -> Result<Speaker<'a>, Unheard<'a>> {
         let (authority, known, key, facts) = self.holder_of_key(found)?;
         let authorities = &self.rule.policy.timestamp_authorities;
         let (required, memo) = (known.evidence.timestamps, &found.memo);
@@ -147,7 +169,14 @@ impl<'a> Listening<'a, '_> {
         let mut logs = Vec::new();
         if let Some(root) = &known.evidence.log_root {
             let vouchers = self.logged(found, key, (known, root), &time);
-            let vouchers = vouchers.map_err(|refusal| reject(found, refusal, Some(&known.name)))?;
+            let vouchers = match vouchers {
+                Ok(vouchers) => vouchers,
+                Err(refusal) => {
+                    let rejection = reject(found, refusal, Some(&known.name));
+                    let unproven = Some(Unproven { authority, facts, window: &key.window, time });
+                    return Err(Unheard { rejection, unproven });
+                }
+            };
             time = time.or_logged(&vouchers.seen, known.evidence.logs);
             logs = vouchers.logs;
         }

@@ -78,10 +78,7 @@ impl VerifiedAttestation {
 
     /// What its predicate says, or why it cannot be read.
     pub(crate) fn facts(&self) -> Result<&Facts, &str> {
-        match self.facts.attested() {
-            Some(Ok(attested)) => attested.facts.as_ref().map_err(String::as_str),
-            Some(Err(_)) | None => Err("it is no attestation"),
-        }
+        predicate(&self.facts)
     }
 
     /// Who made it by a certificate, where no key of the authority did.
@@ -149,6 +146,84 @@ pub fn judge_attestation(
     ))
 }
 
+/// An authority's own attestation, of a demanded type and about the image, for which only the word of those who must have
+/// seen it is missing. It counts for nothing; but nobody may make an older one the newest by taking that word away.
+#[derive(Debug)]
+pub(crate) struct UnprovenAttestation {
+    facts: Arc<Authenticated>,
+    seen: Option<Timestamp>,
+    /// When its key ended, where its being older is what nobody proves.
+    key_ended: Option<Timestamp>,
+}
+
+impl UnprovenAttestation {
+    /// `None` for what would not count either if it had been seen in time: one of another type or image, and one whose key
+    /// is not believed, or by its own word was not when it was made. So a rotated key blocks nothing for ever.
+    ///
+    /// What cannot be read may be of any type.
+    pub(crate) fn of(
+        facts: &Arc<Authenticated>,
+        window: &KeyWindow,
+        time: &TimeEvidence,
+        digest: Digest,
+        types: &[PredicateType],
+        now: Timestamp,
+    ) -> Option<Self> {
+        if let Ok(attested) = facts.attested()? {
+            check_about(attested, digest, types).ok()?;
+        }
+        let seen = time.verified().map(VerifiedTime::time);
+        let is_accepted = window.accept_until.is_none_or(|until| now < until);
+        let key_ended = match check_window(window, facts.key(), time, now) {
+            Ok(()) => None,
+            Err((Code::KeyExpired, _)) if seen.is_none() && is_accepted => window.sign_until,
+            Err(_) => return None,
+        };
+        let unproven = Self { facts: Arc::clone(facts), seen, key_ended };
+        let is_believed = unproven.own_time().zip(key_ended).is_none_or(|(made, ended)| made < ended);
+        is_believed.then_some(unproven)
+    }
+
+    /// Whether it may have been made at `newest`, or later.
+    pub(crate) fn may_be_as_new_as(&self, newest: Timestamp) -> bool {
+        match (self.own_time().or(self.seen), self.key_ended) {
+            (Some(made), _) => made >= newest,
+            (None, Some(ended)) => ended > newest,
+            (None, None) => true,
+        }
+    }
+
+    /// Whether one that counts says the same, down to the time at which it was made.
+    pub(crate) fn says_what(&self, counted: &VerifiedAttestation) -> bool {
+        let kind = |facts: &Authenticated| match facts.attested() {
+            Some(Ok(attested)) => Some(attested.predicate_type.clone()),
+            Some(Err(_)) | None => None,
+        };
+        self.own_time().is_some() && self.facts() == counted.facts() && kind(&self.facts) == kind(&counted.facts)
+    }
+
+    /// What its predicate says, or why it cannot be read.
+    pub(crate) fn facts(&self) -> Result<&Facts, &str> {
+        predicate(&self.facts)
+    }
+
+    /// The time by which it existed, where that is known.
+    pub(crate) fn seen(&self) -> Option<Timestamp> {
+        self.seen
+    }
+
+    fn own_time(&self) -> Option<Timestamp> {
+        self.facts().ok().and_then(|facts| facts.made)
+    }
+}
+
+fn predicate(facts: &Authenticated) -> Result<&Facts, &str> {
+    match facts.attested() {
+        Some(Ok(attested)) => attested.facts.as_ref().map_err(String::as_str),
+        Some(Err(_)) | None => Err("it is no attestation"),
+    }
+}
+
 fn check<'a>(
     attested: Result<&'a Attested, &crate::signature::ClaimFault>,
     facts: &Authenticated,
@@ -159,6 +234,14 @@ fn check<'a>(
     now: Timestamp,
 ) -> Result<&'a Attested, (Code, String)> {
     let attested = attested.map_err(claim_fault)?;
+    check_about(attested, digest, types)?;
+    check_window(window, facts.key(), time, now)?;
+    time.check()?;
+    Ok(attested)
+}
+
+/// That it is of one of these types, and about this image.
+fn check_about(attested: &Attested, digest: Digest, types: &[PredicateType]) -> Result<(), (Code, String)> {
     if types.iter().all(|wanted| wanted.as_str() != attested.predicate_type) {
         let wanted: Vec<String> = types.iter().map(|wanted| format!("`{wanted}`")).collect();
         let found = quoted(&attested.predicate_type);
@@ -168,7 +251,5 @@ fn check<'a>(
     if !attested.images.iter().any(|image| image.digests.contains(&digest)) {
         return Err(other_image(&attested.images, digest));
     }
-    check_window(window, facts.key(), time, now)?;
-    time.check()?;
-    Ok(attested)
+    Ok(())
 }

@@ -12,6 +12,7 @@ mod rejection;
 mod timestamp;
 
 pub use algorithm::{KeyKind, algorithm_name};
+pub(crate) use attestation::UnprovenAttestation;
 pub use attestation::{VerifiedAttestation, judge_attestation};
 pub use authenticate::{Authenticated, AuthenticationMemo, authenticate};
 pub use judge::{Expectation, VerifiedSignature, judge};

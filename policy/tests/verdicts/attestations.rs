@@ -15,13 +15,13 @@ use crate::support::{Attached, Key, document, image, now, policy, snapshot, subj
 use crate::timestamps::{listed, tsa};
 
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
-const SCAN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
+pub(crate) const SCAN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
 /// How Go writes that there is no time.
 const UNDATED: &str = "0001-01-01T00:00:00Z";
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// Key 1 signed the image, and the attestation tag was asked for.
-fn signed() -> Attached {
+pub(crate) fn signed() -> Attached {
     Attached::nothing().with(&Key::new(1).signs(Format::SigstoreBundle)).change(|evidence| {
         let place = Place::AttestationTag;
         let report = PlaceReport { place, observed_at: now(), manifests: Observation::Absent, truncated: false };
@@ -70,7 +70,7 @@ fn provenance(builder: &str, source: &str) -> String {
 }
 
 /// A report of Trivy with one finding a letter: critical, high, medium, low, unknown; small letters have no fix.
-fn scan(finished: &str, findings: &str) -> String {
+pub(crate) fn scan(finished: &str, findings: &str) -> String {
     let list: Vec<String> = findings
         .chars()
         .enumerate()
@@ -414,6 +414,124 @@ fn must_not_call_older_what_a_timestamp_authority_saw_later() {
     let young = SCANNED.replace("from: k2", "from: k2, maxAge: 60h");
     check(&[seen("", none, late)], &young, &[]);
     check(&[seen("", none, early)], &young, &[Code::AttestationTooOld]);
+}
+
+/// Key 2 must show a timestamp, key 3 a log entry; `key` is what else is said of key 2.
+fn proven(which: &str, key: &str, more: &str) -> TrustSnapshot {
+    let rule = format!("require: k1\nattestations: [{which}]");
+    let more = format!("  timestampAuthorities:\n{}{more}", listed(&tsa(), ""));
+    let text = document("test", &[1, 2, 3, 4], &rule, &more);
+    let text = text.replace("{name: k2, keys: [{", &format!("{{name: k2, evidence: {{timestamps: 1}}, keys: [{{{key}"));
+    snapshot(&[text.replace("{name: k3, ", "{name: k3, evidence: {logs: 1, trustRoot: public-good}, ")])
+}
+
+#[track_caller]
+fn check_proven(bundles: &[Vec<u8>], trust: &TrustSnapshot, expected: &[Code]) {
+    let attached = bundles.iter().fold(signed(), |attached, bundle| attached.with_bundle(bundle));
+    let verdict = attached.verdict_by(trust, &Question::about(image()));
+    let codes: Vec<Code> = verdict.reasons().iter().map(|reason| reason.code).collect();
+    assert_eq!(codes, expected, "{:?}", verdict.reasons());
+    assert_eq!(verdict.outcome() == Outcome::Allow, expected.is_empty());
+}
+
+/// The bundle without its timestamps.
+fn stripped(bundle: &[u8]) -> Vec<u8> {
+    let mut json: serde_json::Value = serde_json::from_slice(bundle).unwrap();
+    json["verificationMaterial"].as_object_mut().unwrap().remove("timestampVerificationData").unwrap();
+    serde_json::to_vec(&json).unwrap()
+}
+
+#[test]
+fn must_not_let_an_older_scan_speak_when_the_newer_one_was_stripped_of_its_timestamp() {
+    let (older, newer, seen_at) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z");
+    let trust = proven(SCANNED, "", "");
+    let hidden = [Code::TimestampMissing, Code::VulnerabilitiesFound];
+    let good = || seen("", older, seen_at);
+    let bad = |finished: &str| stripped(&seen("C", finished, seen_at));
+    check_proven(&[good()], &trust, &[]);
+    check_proven(&[good(), bad(newer)], &trust, &hidden);
+    check_proven(&[bad(newer), good()], &trust, &hidden);
+    // Of the same time all of them decide, and what has no time may be the newest.
+    check_proven(&[good(), bad(older)], &trust, &hidden);
+    check_proven(&[good(), bad(UNDATED)], &trust, &hidden);
+    check_proven(&[good(), stripped(&seen("", newer, seen_at))], &trust, &[Code::TimestampMissing]);
+    let unread = attestation_of(2, subject(), SCAN, "{}");
+    check_proven(&[good(), unread], &trust, &[Code::TimestampMissing, Code::Malformed]);
+    // One whose timestamp is about something else is no better.
+    let mut wrong: serde_json::Value = serde_json::from_slice(&seen("C", newer, seen_at)).unwrap();
+    let other: serde_json::Value = serde_json::from_slice(&good()).unwrap();
+    let material = "verificationMaterial";
+    wrong[material]["timestampVerificationData"] = other[material]["timestampVerificationData"].clone();
+    let wrong = serde_json::to_vec(&wrong).unwrap();
+    check_proven(&[good(), wrong], &trust, &[Code::TimestampUntrusted, Code::VulnerabilitiesFound]);
+    // An exception for the missing timestamp does not hide what the scan found.
+    let waiver = |waives: &str| {
+        format!(
+            "  exceptions:\n    - {{image: \"{}\", waives: [{waives}], owner: ann, reason: x, expires: 2027-01-01T00:00:00Z}}\n",
+            image().pin(subject())
+        )
+    };
+    let outcome = |waives: &str| {
+        let attached = signed().with_bundle(&good()).with_bundle(&bad(newer));
+        attached.verdict_by(&proven(SCANNED, "", &waiver(waives)), &Question::about(image())).outcome()
+    };
+    assert_eq!(outcome("timestamp-missing"), Outcome::Deny);
+    assert_eq!(outcome("timestamp-missing, vulnerabilities-found"), Outcome::Allow);
+}
+
+#[test]
+fn what_cannot_be_the_newest_scan_blocks_nothing_though_it_has_no_timestamp() {
+    let (older, newer, seen_at) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z");
+    let trust = proven(SCANNED, "", "");
+    let good = || seen("", newer, seen_at);
+    let bad = |finished: &str| stripped(&seen("C", finished, seen_at));
+    check_proven(&[good(), bad(older)], &trust, &[]);
+    // Copies of what counts, by the same signature or by a later one.
+    check_proven(&[good(), stripped(&good())], &trust, &[]);
+    let undated = seen("", UNDATED, seen_at);
+    check_proven(&[undated.clone(), stripped(&undated)], &trust, &[]);
+    let spaced = attestation_of(2, subject(), SCAN, &format!("{} ", scan(newer, "")));
+    check_proven(&[good(), spaced], &trust, &[]);
+    // What is of another image, type or authority, and a plain signature.
+    check_proven(&[good(), attestation_of(2, Digest::of(b"other"), SCAN, &scan(newer, "C"))], &trust, &[]);
+    check_proven(&[good(), attestation_of(2, subject(), PROVENANCE, "{}")], &trust, &[]);
+    check_proven(&[good(), attestation_of(4, subject(), SCAN, &scan(seen_at, "C"))], &trust, &[]);
+    let plain = crate::support::statement(&format!(r#"[{{"digest":{{"sha256":"{}"}}}}]"#, subject().encoded()));
+    check_proven(&[good(), Key::new(2).bundle(IN_TOTO, plain.as_bytes())], &trust, &[]);
+    // Where any one will do, and where another authority's newest will.
+    let any = proven(&SCANNED.replace("from: k2", "from: k2, which: any"), "", "");
+    check_proven(&[good(), bad(seen_at)], &any, &[]);
+    let either = proven(&SCANNED.replace("from: k2", "from: {any: [k2, k4]}"), "", "");
+    check_proven(&[bad(newer), attestation_of(4, subject(), SCAN, &scan(older, ""))], &either, &[]);
+}
+
+#[test]
+fn must_not_let_an_older_scan_speak_when_the_newer_one_lacks_its_log_entry() {
+    let entry = |key: u8, time: &str| attestation_of(key, subject(), SCAN, &scan(time, "C"));
+    let trust = proven(&SCANNED.replace("from: k2", "from: {any: [k3]}"), "", "");
+    let codes = [Code::LogEntryMissing, Code::VulnerabilitiesFound, Code::AttestationMissing];
+    check_proven(&[entry(3, "2026-11-21T00:00:00Z")], &trust, &codes);
+    check_proven(&[entry(4, "2026-11-21T00:00:00Z")], &trust, &[Code::AttestationMissing]);
+}
+
+#[test]
+fn a_rotated_key_blocks_until_something_newer_than_it_counts_and_no_longer() {
+    let (older, newer, seen_at) = ("2026-11-18T00:00:00Z", "2026-11-19T00:00:00Z", "2026-11-19T12:00:00Z");
+    let rotated = proven(SCANNED, "sign: {until: 2026-11-20T00:00:00Z}, ", "");
+    let hidden = [Code::KeyExpired, Code::VulnerabilitiesFound];
+    let (good, bad) =
+        (|finished| seen("", finished, seen_at), |finished| attestation_of(2, subject(), SCAN, &scan(finished, "C")));
+    check_proven(&[good(older)], &rotated, &[]);
+    check_proven(&[good(older), bad(newer)], &rotated, &hidden);
+    check_proven(&[good(older), bad(UNDATED)], &rotated, &hidden);
+    check_proven(&[good(newer), bad(older)], &rotated, &[]);
+    // By its own word it was made when the key was believed no more: whoever has found it blocks nothing.
+    check_proven(&[good(older), bad("2026-11-21T00:00:00Z")], &rotated, &[]);
+    // Nor does a key that was found out.
+    let compromised = "compromised: {since: 2026-11-20T00:00:00Z, trustEarlier: with-trusted-time}, ";
+    let compromised = proven(SCANNED, compromised, "");
+    check_proven(&[good(older)], &compromised, &[]);
+    check_proven(&[good(older), bad(newer)], &compromised, &[]);
 }
 
 #[test]

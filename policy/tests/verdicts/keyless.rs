@@ -404,51 +404,104 @@ fn what_the_budget_left_out_is_an_obstacle_also_beside_a_bad_certificate() {
     assert!(exceeded(65));
 }
 
+/// An instance of our own: a certificate in two names, and who says when it was used.
+struct Instance {
+    leaf: Vec<u8>,
+    tsa: crate::authority::Authority,
+    root: Value,
+}
+
+impl Instance {
+    fn new() -> Self {
+        use crate::authority::{Authority, Certificate};
+        const YEARS: (&str, &str) = ("2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z");
+        let ca = Certificate { name: "ca", seed: 8, issuer: ("ca", 8), issues: true, purpose: None, validity: YEARS };
+        let leaf = two_names(&Certificate { name: "leaf", seed: 9, issues: false, ..ca.clone() });
+        let tsa = Authority::new("tsa", 3);
+        let mut root: Value = serde_json::from_str(&file("rekor-v1.root.json")).unwrap();
+        let chains = [
+            ("certificateAuthorities", vec![ca.der()]),
+            ("timestampAuthorities", vec![tsa.signer.der(), tsa.root.der()]),
+        ];
+        for (list, chain) in chains {
+            let chain: Vec<_> = chain.iter().map(|der| serde_json::json!({"rawBytes": STANDARD.encode(der)})).collect();
+            root[list][0]["certChain"]["certificates"] = chain.into();
+            root[list][0]["validFor"]["start"] = YEARS.0.into();
+        }
+        Self { leaf, tsa, root }
+    }
+
+    /// The bundle with the certificate in place of the key, seen at this time.
+    fn certified(&self, bundle: &[u8], seen: Option<&str>) -> Vec<u8> {
+        let mut signed: Value = serde_json::from_slice(bundle).unwrap();
+        let signature = STANDARD.decode(signed["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap()).unwrap();
+        let tokens = seen.map(
+            |time| serde_json::json!({"signedTimestamp": STANDARD.encode(self.tsa.token(&signature, time).response())}),
+        );
+        signed["verificationMaterial"] = serde_json::json!({
+            "certificate": {"rawBytes": STANDARD.encode(&self.leaf)},
+            "timestampVerificationData": {"rfc3161Timestamps": tokens.into_iter().collect::<Vec<_>>()},
+        });
+        signed.to_string().into_bytes()
+    }
+
+    /// The policy with this instance in place of the first.
+    fn trusted(&self, text: &str) -> TrustSnapshot {
+        let written = Value::String(file("rekor-v1.root.json").parse::<Value>().unwrap().to_string()).to_string();
+        assert!(text.contains(&written));
+        snapshot(&[text.replace(&written, &Value::String(self.root.to_string()).to_string())])
+    }
+}
+
+fn named(name: &str, evidence: &str) -> String {
+    let subject = format!("https://ci.example/{name}");
+    format!(
+        "{{name: {name}, keyless: [{{issuer: https://issuer.example, subject: {subject}, trustRoot: v1}}], evidence: {{{evidence}, certificateLogs: 0}}}}"
+    )
+}
+
 /// Two names in one certificate, each asked for: the first has too few vouchers, as when somebody took them away.
 #[test]
 fn one_signature_with_two_names_speaks_for_one_authority_however_it_is_stripped() {
-    use crate::authority;
-    const YEARS: (&str, &str) = ("2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z");
-    let ca =
-        authority::Certificate { name: "ca", seed: 8, issuer: ("ca", 8), issues: true, purpose: None, validity: YEARS };
-    let leaf = two_names(&authority::Certificate { name: "leaf", seed: 9, issues: false, ..ca.clone() });
-    let tsa = authority::Authority::new("tsa", 3);
+    let instance = Instance::new();
     let statement =
         crate::support::statement(&format!(r#"[{{"digest":{{"sha256":"{}"}}}}]"#, crate::support::subject().encoded()));
     let signed = Key::new(9).bundle("application/vnd.in-toto+json", statement.as_bytes());
-    let mut signed: Value = serde_json::from_slice(&signed).unwrap();
-    let signature = STANDARD.decode(signed["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap()).unwrap();
-    let token = tsa.token(&signature, "2026-11-20T00:00:00Z").response();
-    signed["verificationMaterial"] = serde_json::json!({
-        "certificate": {"rawBytes": STANDARD.encode(leaf)},
-        "timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": STANDARD.encode(token)}]},
-    });
-    let mut root: Value = serde_json::from_str(&file("rekor-v1.root.json")).unwrap();
-    for (list, chain) in
-        [("certificateAuthorities", vec![ca.der()]), ("timestampAuthorities", vec![tsa.signer.der(), tsa.root.der()])]
-    {
-        let chain: Vec<_> = chain.iter().map(|der| serde_json::json!({"rawBytes": STANDARD.encode(der)})).collect();
-        root[list][0]["certChain"]["certificates"] = chain.into();
-        root[list][0]["validFor"]["start"] = YEARS.0.into();
-    }
-    let authority = |name: &str, evidence: &str| {
-        let subject = format!("https://ci.example/{name}");
-        format!(
-            "{{name: {name}, keyless: [{{issuer: https://issuer.example, subject: {subject}, trustRoot: v1}}], evidence: {{{evidence}, certificateLogs: 0}}}}"
-        )
-    };
+    let signed = instance.certified(&signed, Some("2026-11-20T00:00:00Z"));
     let verdict = |require: &str| {
-        let text = document(&[&authority("a", "logs: 1"), &authority("b", "logs: 0, timestamps: 1")], require);
-        let written = Value::String(file("rekor-v1.root.json").parse::<Value>().unwrap().to_string()).to_string();
-        assert!(text.contains(&written));
-        let trust = snapshot(&[text.replace(&written, &Value::String(root.to_string()).to_string())]);
-        let verdict = Attached::nothing()
-            .with_bundle(signed.to_string().as_bytes())
-            .verdict_by(&trust, &Question::about(image()));
-        code(&verdict)
+        let text = document(&[&named("a", "logs: 1"), &named("b", "logs: 0, timestamps: 1")], require);
+        let trust = instance.trusted(&text);
+        code(&Attached::nothing().with_bundle(&signed).verdict_by(&trust, &Question::about(image())))
     };
     assert_eq!(verdict("b"), (Outcome::Allow, None));
     assert_eq!(verdict("{any: [a, b]}"), (Outcome::Deny, Some(Code::LogEntryMissing)));
+}
+
+#[test]
+fn must_not_let_an_older_scan_by_an_identity_speak_when_the_newer_one_was_stripped() {
+    use crate::attestations::{SCAN, attestation_of, scan, signed};
+    use crate::support::subject;
+    let instance = Instance::new();
+    let (older, newer, seen) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", Some("2026-11-22T00:00:00Z"));
+    let scanned = |finished: &str, findings: &str, seen: Option<&str>| {
+        instance.certified(&attestation_of(9, subject(), SCAN, &scan(finished, findings)), seen)
+    };
+    let verdict = |bundles: &[Vec<u8>]| {
+        let pem = Key::new(1).public().to_pem().replace('\n', "\\n");
+        let key = format!("{{name: k1, keys: [{{publicKey: {{pem: \"{pem}\"}}}}]}}");
+        let demand = "k1, attestations: [{name: scanned, types: [vuln], from: a, vulnerabilities: {critical: 0}}]";
+        let trust = instance.trusted(&document(&[&key, &named("a", "logs: 0, timestamps: 1")], demand));
+        let attached = bundles.iter().fold(signed(), |attached, bundle| attached.with_bundle(bundle));
+        code(&attached.verdict_by(&trust, &Question::about(image())))
+    };
+    let good = || scanned(older, "", seen);
+    assert_eq!(verdict(&[good()]), (Outcome::Allow, None));
+    assert_eq!(verdict(&[good(), scanned(newer, "C", seen)]), (Outcome::Deny, Some(Code::VulnerabilitiesFound)));
+    assert_eq!(verdict(&[good(), scanned(newer, "C", None)]), (Outcome::Deny, Some(Code::TimestampMissing)));
+    // An older one is not the newest, whatever it lacks.
+    let newest = || scanned(newer, "", seen);
+    assert_eq!(verdict(&[newest(), scanned(older, "C", None)]), (Outcome::Allow, None));
+    assert_eq!(verdict(&[newest(), scanned(newer, "", None)]), (Outcome::Allow, None));
 }
 
 /// The certificate as one for signing code, in the names of `https://ci.example/a` and `https://ci.example/b`.

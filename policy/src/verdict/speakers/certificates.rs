@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Listening, Speaker, reject};
+use super::{Listening, Speaker, Unheard, Unproven, reject};
 use crate::evidence::FoundSignature;
 use crate::limits;
 use crate::reason::Code;
@@ -32,7 +32,7 @@ impl<'a> Listening<'a, '_> {
     }
 
     /// Who speaks by a signature whose key a certificate holds.
-    pub(super) fn by_certificate(&mut self, found: &FoundSignature) -> Result<Speaker<'a>, Rejection> {
+    pub(super) fn by_certificate(&mut self, found: &FoundSignature) -> Result<Speaker<'a>, Unheard<'a>> {
         let (asked, facts, certified, vouchers) = self.holder(found)?;
         Ok(Speaker {
             authority: asked.index,
@@ -49,9 +49,9 @@ impl<'a> Listening<'a, '_> {
     fn holder(
         &mut self,
         found: &FoundSignature,
-    ) -> Result<(Asked<'a>, Arc<Authenticated>, Certified, Vouchers), Rejection> {
+    ) -> Result<(Asked<'a>, Arc<Authenticated>, Certified, Vouchers), Unheard<'a>> {
         let mut known: Vec<(&NamedRoot, Introduced)> = Vec::new();
-        let mut refused = None;
+        let (mut refused, mut unproven) = (None::<Rejection>, None);
         let mut strangers = Vec::new();
         let mut chosen = None;
         let identities: Vec<_> = self.identities().collect();
@@ -97,7 +97,13 @@ impl<'a> Listening<'a, '_> {
             match self.certified(found, (introduction, subject), asked) {
                 Ok((certified, vouchers)) => return Ok((asked, introduction.facts(), certified, vouchers)),
                 // The most telling: whose it claims to be is asked for.
-                Err(refusal) => refused = Some(reject(found, refusal, Some(&asked.authority.name))),
+                Err(refusal) => {
+                    if is_unseen(refusal.code) {
+                        let (facts, window) = (introduction.facts(), &KeyWindow::UNBOUNDED);
+                        unproven = Some(Unproven { authority: asked.index, facts, window, time: TimeEvidence::NONE });
+                    }
+                    refused = Some(reject(found, refusal, Some(&asked.authority.name)));
+                }
             }
         }
         // A refusal of an authority's own signature says more than that it is not that of others.
@@ -107,7 +113,7 @@ impl<'a> Listening<'a, '_> {
             let message = "it was made with a certificate, and nobody is asked for".to_owned();
             reject(found, Refusal { code: Code::UntrustedKey, message }, None)
         };
-        Err(of_asked.or(stranger).or(refused).unwrap_or_else(nobody))
+        Err(Unheard { rejection: of_asked.or(stranger).or(refused).unwrap_or_else(nobody), unproven })
     }
 
     fn introduced(&mut self, found: &FoundSignature, root: &NamedRoot) -> Result<Introduced, Refusal> {
@@ -130,6 +136,11 @@ impl<'a> Listening<'a, '_> {
         let demands = asked.authority.evidence.of_signature();
         certify(&found.signature, introduction, (&root.name, &root.root), &demands, &found.memo, self.now)
     }
+}
+
+/// Whether a refusal is for want of those who must have seen the signature: whoever serves it can take their word away.
+fn is_unseen(code: Code) -> bool {
+    matches!(code, Code::LogEntryInvalid | Code::LogEntryMissing | Code::TimestampMissing | Code::TimestampUntrusted)
 }
 
 /// That the certificate is about somebody who is not asked for: in what, where only one is.
