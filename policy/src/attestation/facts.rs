@@ -44,6 +44,17 @@ impl Kind {
         }
     }
 
+    /// Its name, for people.
+    fn name(self) -> &'static str {
+        match self {
+            Self::CosignScan | Self::InTotoScan => "a scan",
+            Self::CycloneDx => "CycloneDX",
+            Self::OpenVex => "OpenVEX",
+            Self::Provenance02 | Self::Provenance1 => "SLSA provenance",
+            Self::Spdx => "SPDX",
+        }
+    }
+
     pub(crate) fn is_provenance(self) -> bool {
         matches!(self, Self::Provenance02 | Self::Provenance1)
     }
@@ -54,6 +65,12 @@ impl Kind {
 
     pub(crate) fn is_scan(self) -> bool {
         matches!(self, Self::CosignScan | Self::InTotoScan)
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

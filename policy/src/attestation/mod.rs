@@ -3,6 +3,8 @@
 
 mod facts;
 mod predicate_type;
+#[cfg(test)]
+mod recorded;
 mod sbom;
 mod scan;
 mod scanner;
@@ -12,6 +14,7 @@ use crate::image::{Digest, PinnedImage};
 use crate::signature::{Format, UnsignedSignature, Unwritable, unsigned_statement};
 
 pub(crate) use facts::{FactContent, Facts, Kind, facts};
+pub(crate) use predicate_type::Wanted;
 pub use predicate_type::{PredicateType, PredicateTypeError};
 pub(crate) use scan::Finding;
 pub use scan::Severity;

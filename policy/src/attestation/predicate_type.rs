@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Kind;
 use crate::signature::SIGNATURE_PREDICATE_TYPE;
 
 /// Longest type that is written or asked for.
@@ -49,14 +50,39 @@ impl PredicateType {
 }
 
 impl PredicateType {
-    /// The types of OpenVEX documents: cosign's, and that with the version.
-    pub(crate) fn open_vex() -> [Self; 2] {
-        [Self("https://openvex.dev/ns".to_owned()), Self("https://openvex.dev/ns/v0.2.0".to_owned())]
-    }
-
     /// What policies can ask of it, beside that it is there.
-    pub(crate) fn kind(&self) -> Option<super::Kind> {
-        super::Kind::of(&self.0)
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        Kind::of(&self.0)
+    }
+}
+
+/// Which attestations are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// Those of a kind, whatever the version in their type: whoever speaks under another one is heard as well.
+    Kind(Kind),
+    /// Those of one of these types.
+    Types(&'a [PredicateType]),
+}
+
+impl Wanted<'_> {
+    pub(crate) fn includes(self, predicate_type: &str) -> bool {
+        match self {
+            Self::Kind(kind) => Kind::of(predicate_type) == Some(kind),
+            Self::Types(types) => types.iter().any(|wanted| wanted.as_str() == predicate_type),
+        }
+    }
+}
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => write!(f, "{kind}"),
+            Self::Types(types) => {
+                let types: Vec<String> = types.iter().map(|wanted| format!("`{wanted}`")).collect();
+                f.write_str(&types.join(" or "))
+            }
+        }
     }
 }
 

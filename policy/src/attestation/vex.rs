@@ -51,6 +51,11 @@ pub(crate) fn is_harmless(statements: &[&VexStatement], finding: &Finding, image
 }
 
 impl VexStatement {
+    /// Whether it says that the vulnerability does no harm.
+    pub(crate) fn is_harmless(&self) -> bool {
+        self.is_harmless
+    }
+
     fn is_about(&self, finding: &Finding, image: Digest) -> bool {
         let is_package = |names: &[String]| {
             finding.package.as_deref().is_some_and(|package| names.iter().any(|name| is_same_package(name, package)))

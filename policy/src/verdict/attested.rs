@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Reason;
-use crate::attestation::PredicateType;
+use crate::attestation::{PredicateType, Wanted};
 use crate::evidence::{DecodedEvidence, Observation};
 use crate::limits;
 use crate::reason::Code;
@@ -55,10 +55,10 @@ pub fn find_attestations(
             found.rejected.push(Rejection::new(signature.artifact, format, Code::UntrustedKey, message));
             continue;
         };
-        let types = std::slice::from_ref(predicate_type);
+        let wanted = Wanted::Types(std::slice::from_ref(predicate_type));
         let window = KeyWindow::UNBOUNDED;
         let none = TimeEvidence::NONE;
-        match judge_attestation(signature.artifact, "key", &facts, &window, &none, digest, types, now) {
+        match judge_attestation(signature.artifact, "key", &facts, &window, &none, digest, wanted, now) {
             Some(Ok(attestation)) => {
                 let statement = signature.signature.statement().unwrap_or_default().to_vec();
                 found.verified.push((attestation, statement));

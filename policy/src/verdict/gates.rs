@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Reason;
 use super::coverage::open_questions;
 use super::speakers::{Budget, Unproven, speakers};
-use crate::attestation::{FactContent, Facts, Finding, PredicateType, Severity, VexStatement, is_harmless};
+use crate::attestation::{FactContent, Facts, Finding, Kind, Severity, VexStatement, Wanted, is_harmless};
 use crate::evidence::{Cause, DecodedEvidence, Place};
 use crate::image::Digest;
 use crate::reason::Code;
@@ -45,7 +45,7 @@ pub(super) fn gate(
     let mut look = Look { rule, evidence, digest, now, budget };
     let mut asked = gate.from.authorities();
     asked.sort_unstable();
-    let mut found = look.at(&asked, &gate.types);
+    let mut found = look.at(&asked, Wanted::Types(&gate.types));
     let vex = look.vex(gate, &mut found.obstacles);
     let check = Check { gate, digest, now, vex: &vex };
     let mut passing: BTreeMap<AuthorityIndex, VerifiedAttestation> = BTreeMap::new();
@@ -112,8 +112,6 @@ struct Found {
 struct Hidden {
     authority: AuthorityIndex,
     attestation: UnprovenAttestation,
-    /// Its signature: a copy of one that counts is the same signature.
-    signature: Vec<u8>,
     reason: Reason,
 }
 
@@ -128,29 +126,29 @@ struct Look<'a, 'r> {
 
 impl Look<'_, '_> {
     /// What these authorities attested of these types.
-    fn at(&mut self, asked: &[AuthorityIndex], types: &[PredicateType]) -> Found {
+    fn at(&mut self, asked: &[AuthorityIndex], wanted: Wanted<'_>) -> Found {
         let Self { rule, evidence, digest, now, .. } = *self;
         let mut found = Found::default();
         // What lies beyond a bound was not seen, nor was what came with other bytes than it was listed with.
         let unseen = |rejection: &&Rejection| matches!(rejection.code, Code::LimitExceeded | Code::DigestMismatch);
         let unseen = evidence.rejections().iter().filter(unseen);
         found.obstacles.extend(unseen.map(|rejection| Reason::new(rejection.code, rejection.message.clone())));
-        let mut counted: BTreeSet<&[u8]> = BTreeSet::new();
+        // What was signed in those that count, and in the others.
+        let (mut counted, mut unproven) = (BTreeSet::new(), Vec::new());
         for (signature, speaker) in speakers(rule, asked, evidence.signatures(), now, self.budget) {
-            let signed = signature.signature.signature();
+            let signed = signature.signature.message();
             let hidden = |unproven: &Unproven<'_>, reason: &Reason| {
                 let Unproven { authority, facts, window, time } = unproven;
-                let attestation = UnprovenAttestation::of(facts, window, time, digest, types, now)?;
-                let (signature, reason) = (signed.to_vec(), reason.clone());
-                Some(Hidden { authority: *authority, attestation, signature, reason })
+                let attestation = UnprovenAttestation::of(facts, window, time, digest, wanted, now)?;
+                Some((signed, Hidden { authority: *authority, attestation, reason: reason.clone() }))
             };
             let speaker = match speaker {
                 Ok(speaker) => speaker,
                 Err(unheard) => {
-                    let (rejection, unproven) = (unheard.rejection, unheard.unproven);
+                    let rejection = unheard.rejection;
                     let (is_of_asked, reason) =
                         (rejection.authority.is_some(), Reason::new(rejection.code, rejection.message));
-                    found.unproven.extend(unproven.and_then(|unproven| hidden(&unproven, &reason)));
+                    unproven.extend(unheard.unproven.and_then(|unproven| hidden(&unproven, &reason)));
                     match reason.code {
                         Code::LimitExceeded => found.obstacles.push(reason),
                         _ if is_of_asked => found.others.push(reason),
@@ -160,9 +158,9 @@ impl Look<'_, '_> {
                 }
             };
             let (name, facts, window, time) = (speaker.name, &speaker.facts, speaker.window, &speaker.time);
-            match judge_attestation(signature.artifact, name, facts, window, time, digest, types, now) {
+            match judge_attestation(signature.artifact, name, facts, window, time, digest, wanted, now) {
                 Some(Ok(attestation)) => {
-                    counted.insert(signed);
+                    counted.insert((speaker.authority, signed));
                     let vouched = attestation.vouched(speaker.certified, speaker.logs);
                     found.by_authority.entry(speaker.authority).or_default().push(vouched);
                 }
@@ -175,16 +173,18 @@ impl Look<'_, '_> {
                         Code::Malformed | Code::PayloadTypeMismatch => found.obstacles.push(reason),
                         _ => {
                             let (authority, facts) = (speaker.authority, Arc::clone(facts));
-                            let unproven = Unproven { authority, facts, window, time: speaker.time };
-                            found.unproven.extend(hidden(&unproven, &reason));
+                            let unheard = Unproven { authority, facts, window, time: speaker.time };
+                            unproven.extend(hidden(&unheard, &reason));
                             found.others.push(reason);
                         }
                     }
                 }
             }
         }
-        // A copy of one that counts hides nothing, whatever was taken from it.
-        found.unproven.retain(|one| !counted.contains(one.signature.as_slice()));
+        // A copy of one that counts hides nothing, whatever was taken from it. It is known by what was signed: of one ECDSA
+        // signature anybody can make a second that verifies as well.
+        unproven.retain(|(signed, one)| !counted.contains(&(one.authority, *signed)));
+        found.unproven = unproven.into_iter().map(|(_, one)| one).collect();
         found
     }
 
@@ -193,9 +193,19 @@ impl Look<'_, '_> {
         let Some(limits) = gate.vulnerabilities.as_ref().filter(|limits| !limits.vex.is_empty()) else {
             return Vec::new();
         };
-        let found = self.at(&limits.vex, &PredicateType::open_vex());
+        let found = self.at(&limits.vex, Wanted::Kind(Kind::OpenVex));
         obstacles.extend(found.obstacles);
         let mut statements = Vec::new();
+        // What nobody vouches for takes nothing out of the count. But it may take back what does.
+        for one in &found.unproven {
+            match one.attestation.facts() {
+                Ok(Facts { content: FactContent::Vex(said), .. }) => {
+                    statements.extend(said.iter().filter(|statement| !statement.is_harmless()).cloned());
+                }
+                Ok(_) => {}
+                Err(problem) => obstacles.push(unreadable(problem)),
+            }
+        }
         for attestation in found.by_authority.values().flatten() {
             match facts(attestation) {
                 Ok(Facts { content: FactContent::Vex(said), .. }) => statements.extend(said.iter().cloned()),

@@ -6,15 +6,15 @@ use jiff::Timestamp;
 
 use super::judge::{check_window, claim_fault, other_image};
 use super::{Authenticated, KeyId, Rejection, TimeEvidence, VerifiedTime, quoted};
-use crate::attestation::{Facts, PredicateType};
+use crate::attestation::{Facts, Wanted};
 use crate::image::Digest;
 use crate::reason::Code;
 use crate::signature::{Attested, Format};
 use crate::sigstore::Certified;
-use crate::trust::KeyWindow;
+use crate::trust::{KeyWindow, TrustEarlier};
 
-/// An attestation that verified, is about this image, and was made at a time that trust covers. Only
-/// [`judge_attestation`] makes one.
+/// An attestation that verified, is about this image, and was made at a time that trust covers. Only `judge_attestation`
+/// makes one.
 ///
 /// ```compile_fail,E0277
 /// fn has_default<T: Default>() {}
@@ -105,26 +105,26 @@ impl VerifiedAttestation {
     }
 }
 
-/// Judges one authenticated attestation of `authority`: it must be of one of these types and about `digest`, and its
-/// key must be believed. The name inside what was signed does not matter: what is attested is attested of the bytes.
+/// Judges one authenticated attestation of `authority`: it must be of a wanted type and about `digest`, and its key must
+/// be believed. The name inside what was signed does not matter: what is attested is attested of the bytes.
 ///
 /// `None` for what is no attestation at all: a plain signature.
 ///
 /// # Errors
 /// Why it does not count.
 #[expect(clippy::too_many_arguments, reason = "each is another kind of thing, as with `judge`")]
-pub fn judge_attestation(
+pub(crate) fn judge_attestation(
     artifact: Digest,
     authority: &str,
     facts: &Arc<Authenticated>,
     window: &KeyWindow,
     time: &TimeEvidence,
     digest: Digest,
-    types: &[PredicateType],
+    wanted: Wanted<'_>,
     now: Timestamp,
 ) -> Option<Result<VerifiedAttestation, Rejection>> {
     let attested = facts.attested()?;
-    Some(check(attested, facts, window, time, digest, types, now).map_or_else(
+    Some(check(attested, facts, window, time, digest, wanted, now).map_or_else(
         |(code, message)| {
             let authority = Some(authority.to_owned());
             Err(Rejection { artifact, format: Some(facts.format()), code, message, authority })
@@ -158,7 +158,7 @@ pub(crate) struct UnprovenAttestation {
 
 impl UnprovenAttestation {
     /// `None` for what would not count either if it had been seen in time: one of another type or image, and one whose key
-    /// is not believed, or by its own word was not when it was made. So a rotated key blocks nothing for ever.
+    /// is not believed, or by its own word was not when it was made. So a key that ended blocks nothing for ever.
     ///
     /// What cannot be read may be of any type.
     pub(crate) fn of(
@@ -166,19 +166,19 @@ impl UnprovenAttestation {
         window: &KeyWindow,
         time: &TimeEvidence,
         digest: Digest,
-        types: &[PredicateType],
+        wanted: Wanted<'_>,
         now: Timestamp,
     ) -> Option<Self> {
         if let Ok(attested) = facts.attested()? {
-            check_about(attested, digest, types).ok()?;
+            check_about(attested, digest, wanted).ok()?;
         }
-        let seen = time.verified().map(VerifiedTime::time);
-        let is_accepted = window.accept_until.is_none_or(|until| now < until);
         let key_ended = match check_window(window, facts.key(), time, now) {
             Ok(()) => None,
-            Err((Code::KeyExpired, _)) if seen.is_none() && is_accepted => window.sign_until,
+            // Seen too late, or by nobody: anybody can have it seen once more, and leave out who saw it before.
+            Err((Code::KeyCompromised | Code::KeyExpired, _)) => Some(ended(window, now)?),
             Err(_) => return None,
         };
+        let seen = time.verified().map(VerifiedTime::time);
         let unproven = Self { facts: Arc::clone(facts), seen, key_ended };
         let is_believed = unproven.own_time().zip(key_ended).is_none_or(|(made, ended)| made < ended);
         is_believed.then_some(unproven)
@@ -186,10 +186,10 @@ impl UnprovenAttestation {
 
     /// Whether it may have been made at `newest`, or later.
     pub(crate) fn may_be_as_new_as(&self, newest: Timestamp) -> bool {
-        match (self.own_time().or(self.seen), self.key_ended) {
+        match (self.own_time(), self.key_ended) {
             (Some(made), _) => made >= newest,
             (None, Some(ended)) => ended > newest,
-            (None, None) => true,
+            (None, None) => self.seen.is_none_or(|seen| seen >= newest),
         }
     }
 
@@ -217,6 +217,19 @@ impl UnprovenAttestation {
     }
 }
 
+/// When a key was believed for the last time, where what it signed before that still counts.
+fn ended(window: &KeyWindow, now: Timestamp) -> Option<Timestamp> {
+    if window.accept_until.is_some_and(|until| now >= until) {
+        return None;
+    }
+    let since = match &window.compromised {
+        Some(compromise) if compromise.trust_earlier == TrustEarlier::Never => return None,
+        Some(compromise) => Some(compromise.since),
+        None => None,
+    };
+    window.sign_until.into_iter().chain(since).min()
+}
+
 fn predicate(facts: &Authenticated) -> Result<&Facts, &str> {
     match facts.attested() {
         Some(Ok(attested)) => attested.facts.as_ref().map_err(String::as_str),
@@ -230,22 +243,21 @@ fn check<'a>(
     window: &KeyWindow,
     time: &TimeEvidence,
     digest: Digest,
-    types: &[PredicateType],
+    wanted: Wanted<'_>,
     now: Timestamp,
 ) -> Result<&'a Attested, (Code, String)> {
     let attested = attested.map_err(claim_fault)?;
-    check_about(attested, digest, types)?;
+    check_about(attested, digest, wanted)?;
     check_window(window, facts.key(), time, now)?;
     time.check()?;
     Ok(attested)
 }
 
 /// That it is of one of these types, and about this image.
-fn check_about(attested: &Attested, digest: Digest, types: &[PredicateType]) -> Result<(), (Code, String)> {
-    if types.iter().all(|wanted| wanted.as_str() != attested.predicate_type) {
-        let wanted: Vec<String> = types.iter().map(|wanted| format!("`{wanted}`")).collect();
+fn check_about(attested: &Attested, digest: Digest, wanted: Wanted<'_>) -> Result<(), (Code, String)> {
+    if !wanted.includes(&attested.predicate_type) {
         let found = quoted(&attested.predicate_type);
-        let message = format!("the attestation is of type `{found}`, not of {}", wanted.join(" or "));
+        let message = format!("the attestation is of type `{found}`, not of {wanted}");
         return Err((Code::PredicateTypeMismatch, message));
     }
     if !attested.images.iter().any(|image| image.digests.contains(&digest)) {

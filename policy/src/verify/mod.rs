@@ -12,8 +12,8 @@ mod rejection;
 mod timestamp;
 
 pub use algorithm::{KeyKind, algorithm_name};
-pub(crate) use attestation::UnprovenAttestation;
-pub use attestation::{VerifiedAttestation, judge_attestation};
+pub use attestation::VerifiedAttestation;
+pub(crate) use attestation::{UnprovenAttestation, judge_attestation};
 pub use authenticate::{Authenticated, AuthenticationMemo, authenticate};
 pub use judge::{Expectation, VerifiedSignature, judge};
 pub use key::{KeyError, KeyId, PublicKey};
@@ -22,7 +22,7 @@ pub(crate) use rejection::quoted;
 pub(crate) use timestamp::verify_timestamp;
 pub use timestamp::{CertificateChain, ChainError, TimeEvidence, VerifiedTime, check_timestamp_answer, trusted_time};
 
-use crate::attestation::{Attestation, PredicateType};
+use crate::attestation::{Attestation, PredicateType, Wanted};
 use crate::image::PinnedImage;
 use crate::reason::Code;
 use crate::signature::{EncodedSignature, Format};
@@ -153,9 +153,9 @@ pub fn check_attestation_before_attaching(
     let facts = authenticate(&signature, key, &AuthenticationMemo::new())
         .ok_or_else(|| rejected(Code::SignatureInvalid, "the new attestation does not verify".to_owned()))?;
     let image = &attestation.image;
-    let types = std::slice::from_ref(&attestation.predicate_type);
+    let wanted = Wanted::Types(std::slice::from_ref(&attestation.predicate_type));
     let (window, time) = (KeyWindow::UNBOUNDED, TimeEvidence::NONE);
-    match judge_attestation(artifact, "the signer", &facts, &window, &time, image.digest, types, now) {
+    match judge_attestation(artifact, "the signer", &facts, &window, &time, image.digest, wanted, now) {
         Some(Ok(_)) if signature.statement() == Some(attestation.statement()) => Ok(AttachableSignature {
             image: image.clone(),
             key: key.id(),

@@ -385,8 +385,12 @@ fn must_not_waive_a_demand_by_an_exception_for_something_else() {
 
 /// A scan by key 2 that has no time of its own, or this one, seen by a timestamp authority.
 fn seen(findings: &str, finished: &str, time: &str) -> Vec<u8> {
-    let bundle = attestation_of(2, subject(), SCAN, &scan(finished, findings));
-    let mut json: serde_json::Value = serde_json::from_slice(&bundle).unwrap();
+    with_timestamp(&attestation_of(2, subject(), SCAN, &scan(finished, findings)), time)
+}
+
+/// The bundle, seen by a timestamp authority.
+fn with_timestamp(bundle: &[u8], time: &str) -> Vec<u8> {
+    let mut json: serde_json::Value = serde_json::from_slice(bundle).unwrap();
     let signature = json["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap();
     let response = tsa().token(&STANDARD.decode(signature).unwrap(), time).response();
     json["verificationMaterial"]["timestampVerificationData"] =
@@ -441,6 +445,18 @@ fn stripped(bundle: &[u8]) -> Vec<u8> {
     serde_json::to_vec(&json).unwrap()
 }
 
+/// The bundle with the other signature over the same bytes that verifies: every (r, s) of ECDSA has its (r, -s).
+fn mirrored(bundle: &[u8]) -> Vec<u8> {
+    let mut json: serde_json::Value = serde_json::from_slice(bundle).unwrap();
+    let place = &mut json["dsseEnvelope"]["signatures"][0]["sig"];
+    let signature = STANDARD.decode(place.as_str().unwrap()).unwrap();
+    let (r, s) = p256::ecdsa::Signature::from_der(&signature).unwrap().split_scalars();
+    let other = p256::ecdsa::Signature::from_scalars(r, -s).unwrap().to_der();
+    assert_ne!(other.as_bytes(), signature);
+    *place = STANDARD.encode(other.as_bytes()).into();
+    serde_json::to_vec(&json).unwrap()
+}
+
 #[test]
 fn must_not_let_an_older_scan_speak_when_the_newer_one_was_stripped_of_its_timestamp() {
     let (older, newer, seen_at) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z");
@@ -490,6 +506,10 @@ fn what_cannot_be_the_newest_scan_blocks_nothing_though_it_has_no_timestamp() {
     check_proven(&[good(), stripped(&good())], &trust, &[]);
     let undated = seen("", UNDATED, seen_at);
     check_proven(&[undated.clone(), stripped(&undated)], &trust, &[]);
+    // Nobody but the authority makes another signature that verifies, but for the second one that every ECDSA signature has.
+    let mirrored = mirrored(&stripped(&undated));
+    check_proven(std::slice::from_ref(&mirrored), &trust, &[Code::TimestampMissing, Code::AttestationMissing]);
+    check_proven(&[undated.clone(), mirrored], &trust, &[]);
     let spaced = attestation_of(2, subject(), SCAN, &format!("{} ", scan(newer, "")));
     check_proven(&[good(), spaced], &trust, &[]);
     // What is of another image, type or authority, and a plain signature.
@@ -515,23 +535,69 @@ fn must_not_let_an_older_scan_speak_when_the_newer_one_lacks_its_log_entry() {
 }
 
 #[test]
-fn a_rotated_key_blocks_until_something_newer_than_it_counts_and_no_longer() {
+fn a_key_that_ended_blocks_until_something_newer_than_it_counts_and_no_longer() {
     let (older, newer, seen_at) = ("2026-11-18T00:00:00Z", "2026-11-19T00:00:00Z", "2026-11-19T12:00:00Z");
-    let rotated = proven(SCANNED, "sign: {until: 2026-11-20T00:00:00Z}, ", "");
-    let hidden = [Code::KeyExpired, Code::VulnerabilitiesFound];
     let (good, bad) =
         (|finished| seen("", finished, seen_at), |finished| attestation_of(2, subject(), SCAN, &scan(finished, "C")));
-    check_proven(&[good(older)], &rotated, &[]);
-    check_proven(&[good(older), bad(newer)], &rotated, &hidden);
-    check_proven(&[good(older), bad(UNDATED)], &rotated, &hidden);
-    check_proven(&[good(newer), bad(older)], &rotated, &[]);
-    // By its own word it was made when the key was believed no more: whoever has found it blocks nothing.
-    check_proven(&[good(older), bad("2026-11-21T00:00:00Z")], &rotated, &[]);
-    // Nor does a key that was found out.
-    let compromised = "compromised: {since: 2026-11-20T00:00:00Z, trustEarlier: with-trusted-time}, ";
-    let compromised = proven(SCANNED, compromised, "");
-    check_proven(&[good(older)], &compromised, &[]);
-    check_proven(&[good(older), bad(newer)], &compromised, &[]);
+    // Seen once more, after the key had ended, by whoever found it.
+    let late = |finished| seen("C", finished, "2026-11-22T00:00:00Z");
+    let rotated = "sign: {until: 2026-11-20T00:00:00Z}, ";
+    let found_out = "compromised: {since: 2026-11-20T00:00:00Z, trustEarlier: with-trusted-time}, ";
+    for (key, code) in [(rotated, Code::KeyExpired), (found_out, Code::KeyCompromised)] {
+        let (trust, hidden) = (proven(SCANNED, key, ""), [code, Code::VulnerabilitiesFound]);
+        check_proven(&[good(older)], &trust, &[]);
+        check_proven(&[good(older), bad(newer)], &trust, &hidden);
+        check_proven(&[good(older), late(newer)], &trust, &hidden);
+        check_proven(&[good(older), bad(UNDATED)], &trust, &hidden);
+        check_proven(&[good(older), late(UNDATED)], &trust, &hidden);
+        check_proven(&[good(newer), bad(older)], &trust, &[]);
+        // By its own word it was made when the key was believed no more: whoever has found it blocks nothing.
+        check_proven(&[good(older), bad("2026-11-21T00:00:00Z")], &trust, &[]);
+        check_proven(&[good(older), late("2026-11-21T00:00:00Z")], &trust, &[]);
+    }
+    // Where nothing that the key signed counts any more, it blocks nothing either: another one speaks for the authority.
+    let pem = Key::new(5).public().to_pem().replace('\n', "\\n");
+    for (key, expected) in [
+        ("compromised: {since: 2026-11-20T00:00:00Z, trustEarlier: never}, ", &[][..]),
+        ("acceptUntil: 2026-11-22T00:00:00Z, ", &[]),
+        (rotated, &[Code::KeyExpired, Code::VulnerabilitiesFound]),
+    ] {
+        let trust = proven(SCANNED, &format!("publicKey: {{pem: \"{pem}\"}}}}, {{{key}"), "");
+        let good = with_timestamp(&attestation_of(5, subject(), SCAN, &scan(older, "")), seen_at);
+        check_proven(&[good, bad(newer)], &trust, expected);
+    }
+}
+
+#[test]
+fn must_not_let_a_statement_about_harm_stand_when_what_takes_it_back_is_of_another_version_or_unproven() {
+    let demand = "{name: scanned, types: [vuln], from: k4, vulnerabilities: {critical: 0, vex: [k2]}}";
+    let found = || attestation_of(4, subject(), SCAN, &scan("2026-11-20T00:00:00Z", "C"));
+    let says = |kind: &str, status: &str, time: &str| {
+        let statement = format!(r#"{{"vulnerability":"CVE-0","status":"{status}"}}"#);
+        let document = format!(r#"{{"timestamp":"{time}","statements":[{statement}]}}"#);
+        with_timestamp(&attestation_of(2, subject(), kind, &document), "2026-11-22T00:00:00Z")
+    };
+    let (plain, first, later) =
+        ("https://openvex.dev/ns", "https://openvex.dev/ns/v0.0.1", "https://openvex.dev/ns/v1.0.0");
+    let (before, after) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z");
+    let (trust, harm) = (proven(demand, "", ""), [Code::VulnerabilitiesFound]);
+    check_proven(&[found()], &trust, &harm);
+    for kind in [plain, first, later] {
+        check_proven(&[found(), says(kind, "not_affected", before)], &trust, &[]);
+        for other in [plain, first, later] {
+            let good = says(kind, "not_affected", before);
+            check_proven(&[found(), good.clone(), says(other, "affected", after)], &trust, &harm);
+            check_proven(&[found(), says(kind, "affected", before), says(other, "fixed", after)], &trust, &[]);
+            // Whoever takes the timestamp away takes nothing back with it; nor does what nobody saw excuse anything.
+            check_proven(&[found(), good, stripped(&says(other, "affected", after))], &trust, &harm);
+            check_proven(&[found(), stripped(&says(other, "fixed", after))], &trust, &harm);
+        }
+    }
+    // Another type, and an older word.
+    for kind in ["https://openvex.dev/nsx", "https://openvex.dev/ns/x", "https://openvex.dev"] {
+        check_proven(&[found(), says(kind, "not_affected", before)], &trust, &harm);
+    }
+    check_proven(&[found(), says(plain, "fixed", after), stripped(&says(first, "affected", before))], &trust, &[]);
 }
 
 #[test]
