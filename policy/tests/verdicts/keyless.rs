@@ -1,8 +1,6 @@
 //! Identities in trust policies: what cosign 3.1.1 signed with private instances, through the verdict. What is wrong
 //! with certificates, logs and times is in `instances.rs`, with an instance of our own.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hallmark_policy::evidence::{DecodedEvidence, Observation};
 use hallmark_policy::image::Digest;
 use hallmark_policy::trust::{Document, Problem, TrustPolicy, TrustSnapshot};
@@ -16,7 +14,7 @@ use crate::support::{Attached, Key, image, now, snapshot};
 const IMAGE: &str = "sha256:7a65b2aef9ab2af1c0459d060e4e6bd07c1cb021f5da3bc0a619f10317079ab0";
 
 #[expect(clippy::disallowed_methods, reason = "the core reads no file; its tests do")]
-fn file(name: &str) -> String {
+pub(crate) fn file(name: &str) -> String {
     std::fs::read_to_string(format!("{}/testdata/sigstore/peers/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
@@ -57,7 +55,7 @@ fn judged(trust: &TrustSnapshot, bundles: &[Value]) -> Verdict {
     evaluate(&Question::about(image()), trust, &attached(bundles), None, now())
 }
 
-fn code(verdict: &Verdict) -> (Outcome, Option<Code>) {
+pub(crate) fn code(verdict: &Verdict) -> (Outcome, Option<Code>) {
     (verdict.outcome(), verdict.reasons().first().map(|reason| reason.code))
 }
 
@@ -402,130 +400,4 @@ fn what_the_budget_left_out_is_an_obstacle_also_beside_a_bad_certificate() {
     };
     assert!(!exceeded(50));
     assert!(exceeded(65));
-}
-
-/// An instance of our own: a certificate in two names, and who says when it was used.
-struct Instance {
-    leaf: Vec<u8>,
-    tsa: crate::authority::Authority,
-    root: Value,
-}
-
-impl Instance {
-    fn new() -> Self {
-        use crate::authority::{Authority, Certificate};
-        const YEARS: (&str, &str) = ("2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z");
-        let ca = Certificate { name: "ca", seed: 8, issuer: ("ca", 8), issues: true, purpose: None, validity: YEARS };
-        let leaf = two_names(&Certificate { name: "leaf", seed: 9, issues: false, ..ca.clone() });
-        let tsa = Authority::new("tsa", 3);
-        let mut root: Value = serde_json::from_str(&file("rekor-v1.root.json")).unwrap();
-        let chains = [
-            ("certificateAuthorities", vec![ca.der()]),
-            ("timestampAuthorities", vec![tsa.signer.der(), tsa.root.der()]),
-        ];
-        for (list, chain) in chains {
-            let chain: Vec<_> = chain.iter().map(|der| serde_json::json!({"rawBytes": STANDARD.encode(der)})).collect();
-            root[list][0]["certChain"]["certificates"] = chain.into();
-            root[list][0]["validFor"]["start"] = YEARS.0.into();
-        }
-        Self { leaf, tsa, root }
-    }
-
-    /// The bundle with the certificate in place of the key, seen at this time.
-    fn certified(&self, bundle: &[u8], seen: Option<&str>) -> Vec<u8> {
-        let mut signed: Value = serde_json::from_slice(bundle).unwrap();
-        let signature = STANDARD.decode(signed["dsseEnvelope"]["signatures"][0]["sig"].as_str().unwrap()).unwrap();
-        let tokens = seen.map(
-            |time| serde_json::json!({"signedTimestamp": STANDARD.encode(self.tsa.token(&signature, time).response())}),
-        );
-        signed["verificationMaterial"] = serde_json::json!({
-            "certificate": {"rawBytes": STANDARD.encode(&self.leaf)},
-            "timestampVerificationData": {"rfc3161Timestamps": tokens.into_iter().collect::<Vec<_>>()},
-        });
-        signed.to_string().into_bytes()
-    }
-
-    /// The policy with this instance in place of the first.
-    fn trusted(&self, text: &str) -> TrustSnapshot {
-        let written = Value::String(file("rekor-v1.root.json").parse::<Value>().unwrap().to_string()).to_string();
-        assert!(text.contains(&written));
-        snapshot(&[text.replace(&written, &Value::String(self.root.to_string()).to_string())])
-    }
-}
-
-fn named(name: &str, evidence: &str) -> String {
-    let subject = format!("https://ci.example/{name}");
-    format!(
-        "{{name: {name}, keyless: [{{issuer: https://issuer.example, subject: {subject}, trustRoot: v1}}], evidence: {{{evidence}, certificateLogs: 0}}}}"
-    )
-}
-
-/// Two names in one certificate, each asked for: the first has too few vouchers, as when somebody took them away.
-#[test]
-fn one_signature_with_two_names_speaks_for_one_authority_however_it_is_stripped() {
-    let instance = Instance::new();
-    let statement =
-        crate::support::statement(&format!(r#"[{{"digest":{{"sha256":"{}"}}}}]"#, crate::support::subject().encoded()));
-    let signed = Key::new(9).bundle("application/vnd.in-toto+json", statement.as_bytes());
-    let signed = instance.certified(&signed, Some("2026-11-20T00:00:00Z"));
-    let verdict = |require: &str| {
-        let text = document(&[&named("a", "logs: 1"), &named("b", "logs: 0, timestamps: 1")], require);
-        let trust = instance.trusted(&text);
-        code(&Attached::nothing().with_bundle(&signed).verdict_by(&trust, &Question::about(image())))
-    };
-    assert_eq!(verdict("b"), (Outcome::Allow, None));
-    assert_eq!(verdict("{any: [a, b]}"), (Outcome::Deny, Some(Code::LogEntryMissing)));
-}
-
-#[test]
-fn must_not_let_an_older_scan_by_an_identity_speak_when_the_newer_one_was_stripped() {
-    use crate::attestations::{SCAN, attestation_of, scan, signed};
-    use crate::support::subject;
-    let instance = Instance::new();
-    let (older, newer, seen) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z", Some("2026-11-22T00:00:00Z"));
-    let scanned = |finished: &str, findings: &str, seen: Option<&str>| {
-        instance.certified(&attestation_of(9, subject(), SCAN, &scan(finished, findings)), seen)
-    };
-    let verdict = |bundles: &[Vec<u8>]| {
-        let pem = Key::new(1).public().to_pem().replace('\n', "\\n");
-        let key = format!("{{name: k1, keys: [{{publicKey: {{pem: \"{pem}\"}}}}]}}");
-        let demand = "k1, attestations: [{name: scanned, types: [vuln], from: a, vulnerabilities: {critical: 0}}]";
-        let trust = instance.trusted(&document(&[&key, &named("a", "logs: 0, timestamps: 1")], demand));
-        let attached = bundles.iter().fold(signed(), |attached, bundle| attached.with_bundle(bundle));
-        code(&attached.verdict_by(&trust, &Question::about(image())))
-    };
-    let good = || scanned(older, "", seen);
-    assert_eq!(verdict(&[good()]), (Outcome::Allow, None));
-    assert_eq!(verdict(&[good(), scanned(newer, "C", seen)]), (Outcome::Deny, Some(Code::VulnerabilitiesFound)));
-    assert_eq!(verdict(&[good(), scanned(newer, "C", None)]), (Outcome::Deny, Some(Code::TimestampMissing)));
-    // An older one is not the newest, whatever it lacks.
-    let newest = || scanned(newer, "", seen);
-    assert_eq!(verdict(&[newest(), scanned(older, "C", None)]), (Outcome::Allow, None));
-    assert_eq!(verdict(&[newest(), scanned(newer, "", None)]), (Outcome::Allow, None));
-}
-
-/// The certificate as one for signing code, in the names of `https://ci.example/a` and `https://ci.example/b`.
-fn two_names(certificate: &crate::authority::Certificate) -> Vec<u8> {
-    use der::asn1::{BitString, OctetString};
-    use der::{Decode as _, Encode as _};
-
-    use crate::authority::tlv;
-    let name = |name: &str| tlv(0x86, &[format!("https://ci.example/{name}").into_bytes()]);
-    let code_signing = tlv(0x06, &[vec![0x2b, 6, 1, 5, 5, 7, 3, 3]]);
-    let extensions = [
-        ("2.5.29.15", vec![3, 2, 7, 0x80]),
-        ("2.5.29.37", tlv(0x30, &[code_signing])),
-        ("2.5.29.17", tlv(0x30, &[name("a"), name("b")])),
-        ("1.3.6.1.4.1.57264.1.8", tlv(0x0c, &[b"https://issuer.example".to_vec()])),
-    ];
-    let mut content = x509_cert::Certificate::from_der(&certificate.der()).unwrap();
-    let extension = |(id, value): &(&str, Vec<u8>)| x509_cert::ext::Extension {
-        extn_id: id.parse().unwrap(),
-        critical: false,
-        extn_value: OctetString::new(value.as_slice()).unwrap(),
-    };
-    content.tbs_certificate.extensions = Some(extensions.iter().map(extension).collect());
-    let signature = Key::new(certificate.issuer.1).sign(&content.tbs_certificate.to_der().unwrap());
-    content.signature = BitString::from_bytes(&signature).unwrap();
-    content.to_der().unwrap()
 }

@@ -15,6 +15,8 @@ mod fuzz;
 #[cfg(test)]
 mod histories;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod keyless;
 #[cfg(test)]
 mod laws;
@@ -22,6 +24,8 @@ mod laws;
 mod mutants;
 #[cfg(test)]
 mod platforms;
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
