@@ -165,7 +165,8 @@ impl ScanReport {
         let grype = circumstances.descriptor.unwrap_or_default();
         let database = grype.db.map(GrypeDatabase::database).transpose().map_err(error)?.unwrap_or_default();
         let version = trivy.or(grype.version).unwrap_or_default();
-        let finished = first_time([circumstances.created_at, grype.timestamp]).map_err(error)?;
+        let said = |time: Option<String>| time.filter(|time| !time.is_empty());
+        let finished = first_time([said(circumstances.created_at), said(grype.timestamp)]).map_err(error)?;
         Ok(Self { scanner, text: text.to_owned(), findings, digests, version, finished, database })
     }
 
