@@ -86,6 +86,19 @@ pub struct HostConfiguration {
     pub addresses: Option<Addresses>,
 }
 
+impl HostConfiguration {
+    /// What of it weakens the checks of the host, as the configuration of the service spells it.
+    pub(crate) fn dangers(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let is_local = self.addresses == Some(Addresses::DangerLocal);
+        let named = [
+            (self.danger_accept_invalid_certificates, "dangerAcceptInvalidCertificates"),
+            (is_local, "dangerLocal"),
+            (self.plain_http, "dangerPlainHttp"),
+        ];
+        named.into_iter().filter_map(|(is_set, name)| is_set.then_some(name))
+    }
+}
+
 /// Which addresses may be dialled for a host, whatever its name resolves to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addresses {

@@ -1,6 +1,6 @@
 //! The client: cheap to clone, safe to share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -190,6 +190,15 @@ impl Registry {
     #[must_use]
     pub fn partition(&self, repository: &Repository) -> Partition {
         self.shared.partition(repository)
+    }
+
+    /// The settings that weaken the checks of the registries that are asked about a repository, wherever they are written:
+    /// `dangerAcceptInvalidCertificates`, `dangerLocal`, `dangerPlainHttp`.
+    #[must_use]
+    pub fn dangers(&self, repository: &Repository) -> Vec<&'static str> {
+        let hosts = self.shared.routes.hosts(repository).filter_map(|host| self.shared.hosts.get(host));
+        let dangers: BTreeSet<_> = hosts.flat_map(HostConfiguration::dangers).collect();
+        dangers.into_iter().collect()
     }
 
     /// A manifest or index, by tag or digest. Its bytes have the digest that the reference names, where it names one.

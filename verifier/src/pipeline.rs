@@ -50,6 +50,10 @@ pub trait EvidenceSource: Send + Sync {
     fn partition(&self, _: &Repository) -> Partition {
         Partition::undivided()
     }
+    /// The settings that weaken the checks of the registries that are asked about a repository; for the audit line.
+    fn dangers(&self, _: &Repository) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 impl EvidenceSource for Registry {
@@ -81,6 +85,10 @@ impl EvidenceSource for Registry {
 
     fn partition(&self, repository: &Repository) -> Partition {
         Registry::partition(self, repository)
+    }
+
+    fn dangers(&self, repository: &Repository) -> Vec<&'static str> {
+        Registry::dangers(self, repository)
     }
 }
 
@@ -133,6 +141,12 @@ impl Pipeline {
         let store = EvidenceStore::new(limits);
         let inner = Inner { source, clock, store, on_disk, gathering: Flights::new(), resolving: Flights::new() };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The settings that weaken the checks of the registries that are asked about a repository.
+    #[must_use]
+    pub fn dangers(&self, repository: &Repository) -> Vec<&'static str> {
+        self.inner.source.dangers(repository)
     }
 
     /// Registries are reached in another way from now on: what was learned before is asked again, however young it is.

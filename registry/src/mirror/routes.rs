@@ -120,6 +120,14 @@ impl Routes {
         mirrors.filter(move |mirror| mirror.serves == wanted || mirror.serves == Serves::DigestsAndTags)
     }
 
+    /// The hosts that are asked about a repository: where the original is, and its mirrors.
+    pub(crate) fn hosts<'a>(&'a self, repository: &'a Repository) -> impl Iterator<Item = &'a str> {
+        let ways = self.find(repository);
+        let origin = ways.and_then(|ways| ways.origin.as_ref()?.via.as_ref()).map(|via| via.target.host());
+        let mirrors = ways.into_iter().flat_map(|ways| &ways.mirrors).map(|mirror| mirror.host.as_str());
+        std::iter::once(origin.unwrap_or(repository.host())).chain(mirrors)
+    }
+
     fn find(&self, repository: &Repository) -> Option<&Ways> {
         let both = self.rules.iter().zip(&self.ways).filter(|(rule, _)| rule.prefix.rest(repository).is_some());
         both.max_by_key(|(rule, _)| rule.prefix.specificity()).map(|(_, ways)| ways)

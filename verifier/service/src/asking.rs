@@ -72,6 +72,7 @@ impl Asking<'_> {
 
     async fn judge(&self, image: &ImageReference) -> ImageVerdict {
         let began = Instant::now();
+        let dangers = self.session.dangers(image);
         let verdict = match &self.namespace {
             Namespace::Authentic(namespace) => self.ask(image, namespace.clone()).await,
             Namespace::Claimed(claim) => {
@@ -81,7 +82,7 @@ impl Asking<'_> {
         };
         let took = began.elapsed();
         self.metrics.count_verdict(self.endpoint, &verdict, took.as_secs_f64());
-        audit::verdict(self, &verdict, self.session.dangers(image), took);
+        audit::verdict(self, &verdict, &dangers, took);
         verdict
     }
 

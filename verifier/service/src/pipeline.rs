@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hallmark_policy::Timestamp;
-use hallmark_policy::image::{Digest, ImageReference, Repository};
+use hallmark_policy::image::{Digest, ImageReference};
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::Question;
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
@@ -30,12 +30,8 @@ pub struct PipelineLoader {
     registries: Option<Arc<Registries>>,
     paths: Vec<PathBuf>,
     accept_example_keys: bool,
-    dangers: Arc<Dangers>,
     roots: Arc<TrustRoots>,
 }
-
-/// What weakens the checks of a registry, by its host in the normal form of references.
-type Dangers = BTreeMap<String, Vec<&'static str>>;
 
 impl PipelineLoader {
     /// A loader over a registry client as configured. No request is made. A folder for evidence that cannot be used is
@@ -59,9 +55,8 @@ impl PipelineLoader {
     #[must_use]
     pub fn over(pipeline: Pipeline, config: &Config) -> Self {
         let (paths, accept_example_keys) = (config.policies.clone(), config.danger_accept_example_keys);
-        let dangers = Arc::new(dangers(config));
         let roots = Arc::new(TrustRoots::new(Vec::new(), None));
-        Self { pipeline, content: None, registries: None, paths, accept_example_keys, dangers, roots }
+        Self { pipeline, content: None, registries: None, paths, accept_example_keys, roots }
     }
 }
 
@@ -77,21 +72,6 @@ fn trust_roots(settings: &crate::config::TrustRoots) -> TrustRoots {
         }
     });
     TrustRoots::new(sources.collect(), settings.directory.clone().map(TrustRootFolder::new))
-}
-
-fn dangers(config: &Config) -> Dangers {
-    let settings = config.registry.hosts.iter().filter_map(|(host, settings)| {
-        let is_local = settings.addresses == Some(crate::config::Addresses::DangerLocal);
-        let named = [
-            ("dangerAcceptInvalidCertificates", settings.danger_accept_invalid_certificates),
-            ("dangerLocal", is_local),
-            ("dangerPlainHttp", settings.danger_plain_http),
-        ];
-        let set: Vec<_> = named.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
-        let repository: Repository = format!("{host}/a").parse().ok()?;
-        (!set.is_empty()).then(|| (repository.host().to_owned(), set))
-    });
-    settings.collect()
 }
 
 fn lives(evidence: &Evidence) -> EvidenceLimits {
@@ -140,12 +120,12 @@ impl Load for PipelineLoader {
         let digests = trust.snapshot.digests();
         let policies =
             digests.map(|(name, digest)| PolicyInForce { name: name.to_owned(), digest: digest.to_string() }).collect();
-        let (pipeline, dangers) = (self.pipeline.clone(), Arc::clone(&self.dangers));
+        let pipeline = self.pipeline.clone();
         let named = trust.snapshot.root_names();
         roots.retain(|name, _| named.contains(name.as_str()));
         let names = RootSource::names().filter(|name| named.contains(name)).map(str::to_owned).collect();
         Ok(Loaded {
-            session: Arc::new(PipelineSession { pipeline, trust: trust.snapshot, policies, dangers, roots: names }),
+            session: Arc::new(PipelineSession { pipeline, trust: trust.snapshot, policies, roots: names }),
             files: trust.files,
             roots,
         })
@@ -157,7 +137,6 @@ struct PipelineSession {
     pipeline: Pipeline,
     trust: TrustSnapshot,
     policies: Vec<PolicyInForce>,
-    dangers: Arc<Dangers>,
     roots: Vec<String>,
 }
 
@@ -166,8 +145,8 @@ impl Session for PipelineSession {
         &self.policies
     }
 
-    fn dangers(&self, image: &ImageReference) -> &[&'static str] {
-        self.dangers.get(image.repository().host()).map(Vec::as_slice).unwrap_or_default()
+    fn dangers(&self, image: &ImageReference) -> Vec<&'static str> {
+        self.pipeline.dangers(image.repository())
     }
 
     fn trust_roots(&self) -> &[String] {
@@ -183,18 +162,52 @@ impl Session for PipelineSession {
 mod tests {
     use super::*;
 
+    /// Wherever they are written, and whichever of the registries behind a name they are about.
     #[test]
     fn must_not_be_silent_about_what_weakens_the_checks_of_a_registry() {
-        let config: Config = serde_saphyr::from_str(
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+        };
+        at("registries.conf", "");
+        at("hosts/skipped.example/hosts.toml", "server = \"https://skipped.example\"\nskip_verify = true");
+        let key = |name| concat!(env!("CARGO_MANIFEST_DIR"), "/../../keys-example/").to_owned() + name;
+        at(
+            "policy.yaml",
+            &format!(
+                "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: p}}\nspec:\n  \
+                 authorities: [{{name: a, keys: [{{publicKey: {{pem: {:?}}}}}]}}]\n  \
+                 rules: [{{name: r, images: ['r.example/**'], require: a}}]\n",
+                std::fs::read_to_string(key("release-team.pub")).unwrap()
+            ),
+        );
+        let mut config: Config = serde_saphyr::from_str(
             "registry:\n  hosts:\n    Registry.Example:5000: {addresses: dangerLocal, dangerPlainHttp: true}\n    \
              self-signed.example: {dangerAcceptInvalidCertificates: true}\n    \
-             private.example: {addresses: private, tokenHosts: [a.example]}\n",
+             private.example: {addresses: private, tokenHosts: [a.example]}\n  \
+             routes:\n    mirrored.example: {mirrors: [{location: self-signed.example, serves: digests}]}\n    \
+             moved.example: {location: 'registry.example:5000/at'}\n",
         )
         .unwrap();
-        let expected = [
-            ("registry.example:5000".to_owned(), vec!["dangerLocal", "dangerPlainHttp"]),
-            ("self-signed.example".to_owned(), vec!["dangerAcceptInvalidCertificates"]),
-        ];
-        assert_eq!(dangers(&config), BTreeMap::from(expected));
+        config.policies = vec![folder.path().join("policy.yaml")];
+        config.danger_accept_example_keys = true;
+        config.registry.registries_conf = Some(folder.path().join("registries.conf"));
+        config.registry.hosts_directory = Some(folder.path().join("hosts"));
+        let loader = PipelineLoader::new(&config).unwrap();
+        let session = loader.load().unwrap().session;
+        let dangers = |image: &str| session.dangers(&image.parse().unwrap()).join(",");
+        assert_eq!(dangers("registry.example:5000/a"), "dangerLocal,dangerPlainHttp");
+        assert_eq!(dangers("self-signed.example/a"), "dangerAcceptInvalidCertificates");
+        assert_eq!((dangers("private.example/a"), dangers("other.example/a")), (String::new(), String::new()));
+        assert_eq!(dangers("skipped.example/a"), "dangerAcceptInvalidCertificates");
+        assert_eq!(dangers("mirrored.example/a"), "dangerAcceptInvalidCertificates");
+        assert_eq!(dangers("moved.example/a"), "dangerLocal,dangerPlainHttp");
+        // Also what is written while it runs.
+        at("registries.conf", "[[registry]]\nlocation = \"other.example\"\ninsecure = true\n");
+        let (registries, _) = loader.registries().unwrap();
+        registries.put_in_force(registries.read().unwrap()).unwrap();
+        assert_eq!(dangers("other.example/a"), "dangerAcceptInvalidCertificates");
     }
 }

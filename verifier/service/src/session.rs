@@ -18,9 +18,10 @@ pub trait Session: Send + Sync + 'static {
     /// The documents in force, by name and digest.
     fn policies(&self) -> &[PolicyInForce];
 
-    /// The settings that weaken the checks of an image's registry, as the configuration spells them; for the audit line.
-    fn dangers(&self, _: &ImageReference) -> &[&'static str] {
-        &[]
+    /// The settings that weaken the checks of the registries that are asked about an image now, as the configuration spells
+    /// them; for the audit line.
+    fn dangers(&self, _: &ImageReference) -> Vec<&'static str> {
+        Vec::new()
     }
 
     /// The trusted roots that the documents name and that are refreshed; none where they name keys alone.

@@ -125,7 +125,7 @@ impl Registries {
     }
 
     /// What is written now.
-    fn read(&self) -> Result<Written, RegistrySetupError> {
+    pub(crate) fn read(&self) -> Result<Written, RegistrySetupError> {
         Written::read(&self.settings)
     }
 
@@ -134,7 +134,7 @@ impl Registries {
     }
 
     /// Reaches registries as is written from now on.
-    fn put_in_force(&self, written: Written) -> Result<(), RegistrySetupError> {
+    pub(crate) fn put_in_force(&self, written: Written) -> Result<(), RegistrySetupError> {
         let (old, credentials, providers) = {
             let in_force = self.in_force.read().unwrap_or_else(PoisonError::into_inner);
             (in_force.client.clone(), in_force.credentials.clone(), in_force.written.providers)
@@ -184,6 +184,10 @@ impl EvidenceSource for Registries {
 
     fn partition(&self, repository: &Repository) -> Partition {
         self.client().partition(repository)
+    }
+
+    fn dangers(&self, repository: &Repository) -> Vec<&'static str> {
+        self.client().dangers(repository)
     }
 }
 
