@@ -106,7 +106,7 @@ pub(crate) struct Reloader {
 
 /// After a failure the files are read again every so many looks, changed or not: what was missing may be in a place
 /// that is not looked at, such as a key file that no loaded document has named yet.
-const LOOKS_BETWEEN_RETRIES: u32 = 5;
+pub(crate) const LOOKS_BETWEEN_RETRIES: u32 = 5;
 
 impl Reloader {
     /// A reloader that has read nothing yet.

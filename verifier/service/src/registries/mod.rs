@@ -294,7 +294,7 @@ mod tests {
 
     use super::*;
 
-    const PROVIDERS: &str = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n- name: p\n  \
+    pub(super) const PROVIDERS: &str = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n- name: p\n  \
                              apiVersion: credentialprovider.kubelet.k8s.io/v1\n  matchImages: [r.example]\n  \
                              defaultCacheDuration: AGE\n";
 
@@ -304,7 +304,7 @@ mod tests {
         (parameters.self_signed(&key).unwrap().pem(), key.serialize_pem())
     }
 
-    fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    pub(super) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
         let path = folder.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();

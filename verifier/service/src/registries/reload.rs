@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{Registries, RegistrySetupError, Written};
 use crate::metrics::Metrics;
-use crate::reload::{LoadError, ReloadHandle};
+use crate::reload::{LOOKS_BETWEEN_RETRIES, LoadError, ReloadHandle};
 use crate::session::{Failure, InForce};
 use crate::text::printable;
 
@@ -26,8 +26,15 @@ pub(crate) struct RegistriesReloader {
     asked: watch::Receiver<()>,
     /// What the last look saw, if that is not in force.
     last: Option<Look>,
-    /// What was tried and does not load, and why.
-    refused: Option<(Look, LoadError)>,
+    refused: Option<Refused>,
+}
+
+/// What was tried and does not load.
+struct Refused {
+    look: Look,
+    why: LoadError,
+    /// How often it was seen again since it was tried.
+    looks: u32,
 }
 
 impl RegistriesReloader {
@@ -78,7 +85,8 @@ impl RegistriesReloader {
         }
         let is_settled = asked || self.last.as_ref() == Some(&look);
         self.last = Some(look.clone());
-        if !is_settled || self.refused.as_ref().is_some_and(|(refused, _)| *refused == look) {
+        let is_due = asked || self.is_due(&look);
+        if !is_settled || !is_due {
             return;
         }
         let outcome =
@@ -96,9 +104,21 @@ impl RegistriesReloader {
         }
     }
 
+    /// What was refused may load without a change of the files: what was missing may be in a place that is not looked at,
+    /// such as the program of a credential provider.
+    fn is_due(&mut self, look: &Look) -> bool {
+        match &mut self.refused {
+            Some(refused) if refused.look == *look => {
+                refused.looks = refused.looks.saturating_add(1);
+                refused.looks >= LOOKS_BETWEEN_RETRIES
+            }
+            _ => true,
+        }
+    }
+
     fn keep(&mut self, look: Look, error: LoadError) {
         let message = printable(&error.message);
-        if self.refused.as_ref().is_none_or(|(_, known)| *known != error) {
+        if self.refused.as_ref().is_none_or(|refused| refused.why != error) {
             self.metrics.count_registries_load(false);
             tracing::error!(
                 error = message,
@@ -108,10 +128,72 @@ impl RegistriesReloader {
             let message = format!("{message}; hint: {}", error.hint);
             self.in_force.registries(Some(Failure { at: Timestamp::now(), message }));
         }
-        self.refused = Some((look, error));
+        self.refused = Some(Refused { look, why: error, looks: 0 });
     }
 }
 
 fn load_error(error: &RegistrySetupError) -> LoadError {
     LoadError { message: error.to_string(), hint: error.hint().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use hallmark_verifier::{ContentLimits, ContentStore, EvidenceLimits, EvidenceSource};
+
+    use super::super::tests::{PROVIDERS, write};
+    use super::*;
+    use crate::config::{CredentialProviders, Registry as Settings};
+
+    /// One whose provider `p` is there, and is about to be named otherwise.
+    fn reloader(folder: &std::path::Path) -> RegistriesReloader {
+        let config_file = write(folder, "providers.yaml", &PROVIDERS.replace("AGE", "1h"));
+        write(folder, "bin/p", "");
+        let credential_providers =
+            CredentialProviders { config_file: Some(config_file), bin_directory: Some(folder.join("bin")) };
+        let settings = Settings { credential_providers, ..Settings::default() };
+        let clock: hallmark_verifier::Clock = Arc::new(|| Timestamp::UNIX_EPOCH);
+        let content = Arc::new(ContentStore::open(&ContentLimits::STANDARD));
+        let registries = Arc::new(Registries::open(&settings, content, Arc::clone(&clock)).unwrap());
+        let source: Arc<dyn EvidenceSource> = Arc::<Registries>::clone(&registries);
+        let pipeline = Pipeline::new(source, clock, EvidenceLimits::STANDARD);
+        let handle = ReloadHandle::default();
+        RegistriesReloader::new(registries, pipeline, Arc::default(), Arc::default(), &handle)
+    }
+
+    impl RegistriesReloader {
+        fn look(&mut self, asked: bool) {
+            let look = self.registries.read().map_err(|error| load_error(&error));
+            self.take(look, asked);
+        }
+
+        fn failure(&self) -> Option<String> {
+            self.in_force.report().registries_failure.map(|failure| failure.message)
+        }
+    }
+
+    #[test]
+    fn must_not_refuse_for_ever_what_was_missing_in_a_place_that_is_not_looked_at() {
+        for asked in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut reloader = reloader(folder.path());
+            write(folder.path(), "providers.yaml", &PROVIDERS.replace("AGE", "1h").replace("name: p", "name: later"));
+            reloader.look(asked);
+            reloader.look(asked);
+            assert!(reloader.failure().unwrap().contains("`later` is no program"), "{:?}", reloader.failure());
+            // What is still missing is tried now and then, and told of once.
+            for _ in 0..=2 * LOOKS_BETWEEN_RETRIES {
+                reloader.look(asked);
+            }
+            let loads = reloader.metrics.encode().unwrap();
+            assert!(loads.contains("registry_settings_loads_total{result=\"failure\"} 1\n"), "{loads}");
+            // Every so often, or at once when it is asked for.
+            write(folder.path(), "bin/later", "");
+            let looks = (1..=LOOKS_BETWEEN_RETRIES).find(|_| {
+                reloader.look(asked);
+                reloader.failure().is_none()
+            });
+            assert!(looks.is_some_and(|looks| looks == 1 || !asked), "{looks:?}");
+            assert!(reloader.registries.is_in_force(&reloader.registries.read().unwrap()));
+        }
+    }
 }
