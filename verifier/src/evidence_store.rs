@@ -51,12 +51,24 @@ const MAX_NAMES: u64 = 16 * 1024;
 /// What is remembered.
 pub(crate) struct EvidenceStore {
     limits: Limits,
-    /// What was asked before is not fresh, however young it is.
-    fresh_since: RwLock<Option<Instant>>,
+    fresh: RwLock<Fresh>,
     kept: Cache<Subject, Kept>,
     tags: Cache<Name, (Instant, Digest)>,
     absent: Cache<Name, Instant>,
 }
+
+/// What counts as fresh.
+#[derive(Clone, Copy)]
+struct Fresh {
+    generation: Generation,
+    /// What was asked before is not fresh, however young it is.
+    since: Option<Instant>,
+}
+
+/// How often the way in which registries are reached has changed. Work that began under one answers no question of a
+/// later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Generation(u64);
 
 /// What is kept about one subject. A part, which was enough for somebody, never takes the place of the whole: it may lack
 /// the very signature that the next question needs.
@@ -107,17 +119,24 @@ impl EvidenceStore {
             Cache::builder().max_capacity(limits.max_bytes).weigher(weigh).time_to_live(limits.held_life).build();
         let tags = Cache::builder().max_capacity(MAX_NAMES).time_to_live(limits.tag_life).build();
         let absent = Cache::builder().max_capacity(MAX_NAMES).time_to_live(limits.absence_life).build();
-        Self { limits, fresh_since: RwLock::new(None), kept, tags, absent }
+        let fresh = RwLock::new(Fresh { generation: Generation(0), since: None });
+        Self { limits, fresh, kept, tags, absent }
     }
 
     /// From now on nothing that was learned before is fresh. It is still held.
     pub(crate) fn ask_anew(&self) {
-        *self.fresh_since.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        *fresh = Fresh { generation: Generation(fresh.generation.0.wrapping_add(1)), since: Some(Instant::now()) };
+    }
+
+    /// The generation of work that begins now.
+    pub(crate) fn generation(&self) -> Generation {
+        self.fresh.read().unwrap_or_else(PoisonError::into_inner).generation
     }
 
     fn is_fresh(&self, asked: Instant) -> bool {
-        let since = *self.fresh_since.read().unwrap_or_else(PoisonError::into_inner);
-        since.is_none_or(|since| asked >= since)
+        let fresh = *self.fresh.read().unwrap_or_else(PoisonError::into_inner);
+        fresh.since.is_none_or(|since| asked >= since)
     }
 
     /// Evidence of this process, the newest first.

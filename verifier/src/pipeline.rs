@@ -13,7 +13,7 @@ use hallmark_policy::{Code, Outcome, Timestamp};
 use hallmark_registry::{Partition, Registry};
 
 use crate::content_store::ContentStore;
-use crate::evidence_store::{EvidenceStore, Limits, Young};
+use crate::evidence_store::{EvidenceStore, Generation, Limits, Young};
 use crate::flights::Flights;
 
 /// How long gathering goes on for later askers when the first one's deadline has passed.
@@ -119,8 +119,8 @@ struct Inner {
     store: EvidenceStore,
     /// Where evidence outlives the process.
     on_disk: Option<Arc<ContentStore>>,
-    gathering: Flights<(Subject, Extent), DecodedEvidence>,
-    resolving: Flights<Name, Observation<Digest>>,
+    gathering: Flights<(Generation, Subject, Extent), DecodedEvidence>,
+    resolving: Flights<(Generation, Name), Observation<Digest>>,
 }
 
 impl Pipeline {
@@ -150,7 +150,8 @@ impl Pipeline {
     }
 
     /// Registries are reached in another way from now on: what was learned before is asked again, however young it is.
-    /// What is held for rules that take held evidence stays held.
+    /// No question from now on waits for what is still being asked in the old way. What is held for rules that take held
+    /// evidence stays held.
     pub fn ask_anew(&self) {
         self.inner.store.ask_anew();
     }
@@ -281,18 +282,18 @@ impl Pipeline {
         let name = self.inner.name(image);
         let asked = name.clone();
         let work = || async move {
-            let began = tokio::time::Instant::now();
+            let (began, generation) = (tokio::time::Instant::now(), inner.store.generation());
             let resolution = within_budget(inner.source.resolve(&asked.1)).await;
             match &resolution {
-                // What was learned while the credentials changed is nobody's.
-                _ if inner.name(&asked.1) != asked => {}
+                // What was learned while the credentials or the way to the registry changed is nobody's.
+                _ if inner.name(&asked.1) != asked || inner.store.generation() != generation => {}
                 Observation::Found(digest) => inner.store.remember_tag(&asked, *digest, began),
                 Observation::Absent => inner.store.remember_absent(&asked, began),
                 Observation::Unknown(_) => {}
             }
             resolution
         };
-        let flight = self.inner.resolving.join(&name, work);
+        let flight = self.inner.resolving.join(&(self.inner.store.generation(), name), work);
         match tokio::time::timeout_at(deadline.into(), flight).await {
             Ok(Some(resolution)) => resolution,
             Ok(None) => Observation::Unknown(Cause::new(Code::RegistryUnavailable, "resolving the tag failed")),
@@ -317,7 +318,8 @@ impl Pipeline {
         let inner = Arc::clone(&self.inner);
         let (about, trust, question) = (subject.clone(), trust.clone(), question.clone());
         let work = || async move { inner.gather(about, extent, &trust, &question).await };
-        let flight = self.inner.gathering.join(&(subject.clone(), extent), work);
+        let key = (self.inner.store.generation(), subject.clone(), extent);
+        let flight = self.inner.gathering.join(&key, work);
         match tokio::time::timeout_at(deadline.into(), flight).await {
             Ok(Some(evidence)) => evidence,
             Ok(None) => {
@@ -363,7 +365,7 @@ impl Inner {
         trust: &TrustSnapshot,
         question: &Question,
     ) -> DecodedEvidence {
-        let began = tokio::time::Instant::now();
+        let (began, generation) = (tokio::time::Instant::now(), self.store.generation());
         let budget = Instant::now() + GATHERING_BUDGET;
         let reference = ImageReference::from(subject.image.clone());
         let evidence = match extent {
@@ -374,8 +376,9 @@ impl Inner {
             Extent::Everything => DecodedEvidence::new(self.source.gather(&reference, budget).await),
             Extent::Enough => self.gather_until_allowed(&reference, trust, question, budget).await,
         };
-        // What was learned while the credentials changed is nobody's.
-        if self.source.partition(&subject.image.repository) != subject.partition {
+        // What was learned while the credentials or the way to the registry changed is nobody's.
+        let is_ours = self.source.partition(&subject.image.repository) == subject.partition;
+        if !is_ours || self.store.generation() != generation {
             return evidence;
         }
         if evidence.evidence().resolution == Observation::Absent {

@@ -166,3 +166,35 @@ async fn must_not_take_for_fresh_what_was_learned_before_registries_were_reached
     assert_eq!(ask(&pipeline, &trust, &pinned(), LONG).await.outcome(), Outcome::Undetermined);
     assert_eq!(ask(&pipeline, &held, &pinned(), LONG).await.outcome(), Outcome::Allow);
 }
+
+/// What is under way when registries come to be reached in another way answers those who waited for it, and nobody else.
+#[tokio::test(start_paused = true)]
+async fn must_not_join_what_is_still_being_asked_in_the_old_way() {
+    // Who waited for the tag gathers in the new way. A tag that takes no time is resolved for everybody.
+    let slow = Duration::from_secs(2);
+    for (tag_delay, delay, expected) in [(slow, Duration::ZERO, (2, 1)), (Duration::ZERO, slow, (4, 2))] {
+        let source = Source::new(delay);
+        *source.tag_delay.lock().unwrap() = tag_delay;
+        let pipeline = pipeline_with(&source, tags(SHORT));
+        let trust = trusting(&key());
+        let asking = |after: Duration| {
+            let (pipeline, trust) = (&pipeline, &trust);
+            async move {
+                tokio::time::sleep(after).await;
+                ask(pipeline, trust, TAGGED, LONG).await.outcome()
+            }
+        };
+        let changing = async {
+            tokio::time::sleep(2 * MOMENT).await;
+            pipeline.ask_anew();
+        };
+        // Its twin: the second one joins the first, and the fourth the third.
+        let [first, second, third, fourth] = [0, 1, 3, 4].map(|after| asking(MOMENT * after));
+        let (first, second, (), third, fourth) = tokio::join!(first, second, changing, third, fourth);
+        assert_eq!([first, second, third, fourth], [Outcome::Allow; 4]);
+        assert_eq!(source.requests(), expected, "{tag_delay:?} {delay:?}");
+        // What was learned in the new way has not been replaced by what was learned in the old one.
+        assert_eq!(asking(Duration::ZERO).await, Outcome::Allow);
+        assert_eq!(source.requests(), expected, "{tag_delay:?} {delay:?}");
+    }
+}

@@ -34,6 +34,8 @@ pub(crate) struct Source {
     pub(crate) failing: Mutex<Option<Code>>,
     pub(crate) partition: Mutex<Partition>,
     pub(crate) delay: Duration,
+    /// How long a tag takes.
+    pub(crate) tag_delay: Mutex<Duration>,
     pub(crate) resolved: AtomicUsize,
     pub(crate) gathered: AtomicUsize,
 }
@@ -65,6 +67,7 @@ impl Source {
             failing: Mutex::new(None),
             partition: Mutex::new(Partition::undivided()),
             delay,
+            tag_delay: Mutex::new(Duration::ZERO),
             resolved: AtomicUsize::new(0),
             gathered: AtomicUsize::new(0),
         })
@@ -126,7 +129,9 @@ impl EvidenceSource for Source {
 
     fn resolve<'a>(&'a self, _: &'a ImageReference) -> BoxFuture<'a, Observation<Digest>> {
         self.resolved.fetch_add(1, Ordering::SeqCst);
-        async {
+        let delay = *self.tag_delay.lock().unwrap();
+        async move {
+            tokio::time::sleep(delay).await;
             match self.missing.load(Ordering::SeqCst) {
                 true => Observation::Absent,
                 false => Observation::Found(*self.image.lock().unwrap()),
