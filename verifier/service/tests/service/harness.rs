@@ -17,16 +17,39 @@ use hallmark_verifier_service::session::Session;
 use hallmark_verifier_service::verdict::{ImageVerdict, Mode, PolicyInForce, Proof, Reason};
 use hallmark_verifier_service::{Config, Listeners, Load, LoadError, Loaded, ReloadHandle, Service, serve};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
-/// Judges by name: `bad`, `warn`, `audit`, `slow`, `panic` and `unknown` in a repository's path do what they say;
-/// everything else is allowed. `only-NS` is allowed in the namespace `NS` alone.
+/// How long tests wait for what comes soon. It is this long for machines with much else to do: nothing is measured by it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Judges by name: `bad`, `warn`, `audit`, `slow`, `panic` and `unknown` in a repository's path do what they say, and
+/// `held` waits for the gate; everything else is allowed. `only-NS` is allowed in the namespace `NS` alone.
 #[derive(Default)]
 pub(crate) struct Fake {
     pub(crate) asked: Mutex<Vec<(String, Option<String>)>>,
     pub(crate) running: AtomicUsize,
     pub(crate) most_running: AtomicUsize,
+    pub(crate) gate: Gate,
     policies: Vec<PolicyInForce>,
+}
+
+/// Closed until it is opened.
+pub(crate) struct Gate(Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        self.0.close();
+    }
+
+    async fn pass(&self) {
+        let _ = self.0.acquire().await;
+    }
 }
 
 impl Fake {
@@ -44,6 +67,9 @@ impl Fake {
         let has = |word: &str| path.contains(word);
         if has("slow") {
             tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        if has("held") {
+            self.gate.pass().await;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(!has("panic"), "a panic in the pipeline");
@@ -216,7 +242,12 @@ impl Running {
         }
     }
 
-    /// Asks for readiness until it is as expected, for at most five seconds.
+    /// Waits until so many questions are being judged.
+    pub(crate) async fn wait_until_judging(&self, count: usize) {
+        wait_until(async || self.fake.running.load(Ordering::SeqCst) == count).await;
+    }
+
+    /// Asks for readiness until it is as expected.
     pub(crate) async fn wait_for(&self, expected: impl Fn(Option<u16>, &Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
@@ -224,7 +255,7 @@ impl Running {
             if expected(status, &body) {
                 return body;
             }
-            assert!(began.elapsed() < Duration::from_secs(5), "{status:?} {body}");
+            assert!(began.elapsed() < PATIENCE, "{status:?} {body}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -239,6 +270,28 @@ impl Running {
 
     pub(crate) async fn ended(self) {
         self.task.await.unwrap();
+    }
+}
+
+pub(crate) async fn wait_until(condition: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !condition().await {
+        assert!(began.elapsed() < PATIENCE, "it has not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What must be in time is tried a few times: the machine may be busy with something else just then. The fastest counts.
+pub(crate) async fn in_time(limit: Duration, attempt: impl AsyncFn()) {
+    let mut fastest = Duration::MAX;
+    for left in (0..5).rev() {
+        let began = Instant::now();
+        attempt().await;
+        fastest = fastest.min(began.elapsed());
+        if fastest < limit {
+            break;
+        }
+        assert!(left > 0, "the fastest took {fastest:?}, and had {limit:?}");
     }
 }
 

@@ -1,12 +1,11 @@
 //! TLS, client certificates, and certificates that change.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use hallmark_verifier_service::config::{ClientCertificates, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::harness::{Running, start_with, test_config};
+use crate::harness::{Running, start_with, test_config, wait_until};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -115,12 +114,4 @@ async fn new_certificates_are_taken_into_use_and_torn_ones_are_not() {
     files.write_pair(new.issue());
     wait_until(async || ask(&service, &new.client(None)).await.is_ok()).await;
     assert!(ask(&service, &old.client(None)).await.is_err());
-}
-
-async fn wait_until(condition: impl AsyncFn() -> bool) {
-    let began = Instant::now();
-    while !condition().await {
-        assert!(began.elapsed() < Duration::from_secs(5));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
