@@ -106,40 +106,16 @@ impl Tree {
                 tree.add(document, limits)?;
                 tree.check_count(wanted.seen.len(), limits)?;
             }
-            level = Vec::new();
             let looks = digests.into_iter().map(|digest| look_around(source, digest));
             let mut around = stream::iter(looks).buffered(options.jobs);
-            while let Some(one) = around.try_next().await? {
-                for (tag, document) in one.beside {
-                    tree.beside.push(Beside { subject: one.of, tag, manifest: document.digest() });
-                    if !tree.has(document.digest(), &level) {
-                        tree.hold(&document, limits)?;
-                        level.push(document);
-                    }
-                }
-                for manifest in one.referrers {
-                    tree.referrers.push(Referrer { subject: one.of, manifest });
-                    wanted.add(manifest, || Wanted::referrer(manifest, one.of));
-                }
-                tree.check_count(wanted.seen.len().max(tree.referrers.len()), limits)?;
+            level = Vec::new();
+            while let Some(around) = around.try_next().await? {
+                level.extend(tree.note(around, &level, &mut wanted, limits)?);
             }
             let mut wanted = wanted.list;
             wanted.retain(|one| !tree.has(one.listed.digest, &level));
             tree.check_count(tree.found.len() + level.len() + wanted.len(), limits)?;
-            let fetches = wanted.into_iter().map(|one| fetch(source, one));
-            let mut fetched = stream::iter(fetches).buffered(options.jobs);
-            while let Some(result) = fetched.next().await {
-                match result {
-                    Ok(document) => {
-                        tree.hold(&document, limits)?;
-                        level.push(document);
-                    }
-                    Err(CopyError::Missing { digest, .. }) if options.allow_missing => {
-                        tree.missing.insert(digest);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
+            level.extend(tree.fetch(wanted, source, limits, options).await?);
             if level.is_empty() {
                 let missing = &tree.missing;
                 tree.referrers.retain(|referrer| !missing.contains(&referrer.manifest));
@@ -147,6 +123,58 @@ impl Tree {
             }
         }
         Err(tree.limit(format!("what is attached is more than {} steps deep", limits.depth)))
+    }
+
+    /// Notes what is around one manifest: what is to be fetched of it is wanted from now on. Gives what is there already
+    /// and is new, beside what the level has.
+    fn note(
+        &mut self,
+        around: Around,
+        level: &[Document],
+        wanted: &mut WantedOnce,
+        limits: Limits,
+    ) -> Result<Vec<Document>, CopyError> {
+        let mut new: Vec<Document> = Vec::new();
+        for (tag, document) in around.beside {
+            let digest = document.digest();
+            self.beside.push(Beside { subject: around.of, tag, manifest: digest });
+            if !self.has(digest, level) && new.iter().all(|known| known.digest() != digest) {
+                self.hold(&document, limits)?;
+                new.push(document);
+            }
+        }
+        for manifest in around.referrers {
+            self.referrers.push(Referrer { subject: around.of, manifest });
+            wanted.add(manifest, || Wanted::referrer(manifest, around.of));
+        }
+        self.check_count(wanted.seen.len().max(self.referrers.len()), limits)?;
+        Ok(new)
+    }
+
+    /// What is wanted. What the source does not have is noted, where that is allowed.
+    async fn fetch(
+        &mut self,
+        wanted: Vec<Wanted>,
+        source: &Source<'_>,
+        limits: Limits,
+        options: &Options,
+    ) -> Result<Vec<Document>, CopyError> {
+        let fetches = wanted.into_iter().map(|one| fetch(source, one));
+        let mut fetching = stream::iter(fetches).buffered(options.jobs);
+        let mut fetched = Vec::new();
+        while let Some(result) = fetching.next().await {
+            match result {
+                Ok(document) => {
+                    self.hold(&document, limits)?;
+                    fetched.push(document);
+                }
+                Err(CopyError::Missing { digest, .. }) if options.allow_missing => {
+                    self.missing.insert(digest);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(fetched)
     }
 
     fn has(&self, digest: Digest, more: &[Document]) -> bool {
