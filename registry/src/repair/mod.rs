@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
+use hallmark_policy::Code;
 use hallmark_policy::evidence::Observation;
 use hallmark_policy::image::{Descriptor, Digest, ImageReference, Index, PinnedImage, Repository, Tag, media_type};
 use hallmark_policy::limits::MAX_MANIFEST_BYTES;
@@ -350,7 +351,7 @@ impl Survey<'_> {
     ) -> Result<(), CopyError> {
         let tag = index.subject.fallback_tag();
         let image = ImageReference::tagged(self.repository.clone(), tag.clone());
-        let (shared, mut planned_for) = (self.shared, index.bytes.clone());
+        let (shared, mut planned_for, mut throttled) = (self.shared, index.bytes.clone(), None);
         for _ in 0..MAX_ATTEMPTS {
             let turn = shared.take_turn(&image, shared.deadline()).await?;
             let name = ManifestName::Tag(&tag);
@@ -375,7 +376,15 @@ impl Survey<'_> {
             let pushed = shared.push_manifest_if(&image, media_type::OCI_INDEX, &document, etag, shared.deadline());
             match pushed.await {
                 Ok(_) => {}
-                Err(PushError::Refused { status: 412, .. }) => continue,
+                Err(PushError::Refused { status: 412, .. }) => {
+                    throttled = None;
+                    continue;
+                }
+                // The next reading waits for as long as the registry wants, and what others wrote meanwhile is kept.
+                Err(PushError::Unknown(cause)) if cause.code() == Code::RegistryThrottled => {
+                    throttled = Some(cause);
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             }
             drop(turn);
@@ -386,7 +395,7 @@ impl Survey<'_> {
             return Ok(());
         }
         let attempts = u32::try_from(MAX_ATTEMPTS).unwrap_or(u32::MAX);
-        Err(crate::AttachError::Overwritten { tag, attempts }.into())
+        Err(throttled.map_or_else(|| crate::AttachError::Overwritten { tag, attempts }.into(), CopyError::from))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Fallback indexes that are wrong: what is known to be wrong is mended, and what is not known stays.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hallmark_policy::evidence::Observation;
@@ -259,4 +260,50 @@ async fn must_not_hold_more_than_its_bound_nor_change_what_there_was_no_room_for
     // Its twin: with room, all is right.
     let repaired = repair(&registry, &image).await;
     assert!(repaired.indexes[0].problem.is_none() && repaired.indexes[0].unknown.is_empty(), "{repaired:?}");
+}
+
+/// The registry asks for less traffic between the reading and the writing of an index, and goes on asking for it.
+#[tokio::test]
+async fn a_repair_waits_for_a_registry_that_asks_for_less_traffic_and_says_when_that_was_in_vain() {
+    for (refused, is_repaired) in [(1, true), (usize::MAX, false)] {
+        let refusals = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&refusals);
+        let served = Scripted::with(
+            move |request| {
+                let path = request.uri().path();
+                if path.contains("/referrers/") {
+                    return Some(text(404, "404 page not found\n"));
+                }
+                let is_list = request.method() == "PUT" && path.contains("/manifests/sha256-");
+                let is_turned_away = is_list
+                    && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+                is_turned_away.then(|| {
+                    let mut response = text(429, r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#);
+                    response.headers_mut().insert("retry-after", "0".parse().unwrap());
+                    response
+                })
+            },
+            |_, mut response| {
+                response.headers_mut().remove("oci-subject");
+                response
+            },
+        )
+        .await;
+        let registry = client();
+        let image = served.push_image(&registry, "app").await;
+        attach(&registry, &image, "{\"n\":1}").await;
+        let right = read(&registry, &image).await;
+        let wrong = Index::new([right.manifests.clone(), right.manifests.clone()].concat());
+        write(&registry, &image, media_type::OCI_INDEX, &wrong).await;
+        refusals.store(refused, Ordering::SeqCst);
+        let repaired = repair(&registry, &image).await;
+        let problem = repaired.indexes.first().unwrap().problem.clone();
+        refusals.store(0, Ordering::SeqCst);
+        if is_repaired {
+            assert_eq!((problem, read(&client(), &image).await.manifests), (None, right.manifests));
+        } else {
+            assert!(problem.is_some_and(|problem| problem.contains("TOOMANYREQUESTS: slow down")), "{repaired:?}");
+            assert_eq!(read(&client(), &image).await.manifests, wrong.manifests);
+        }
+    }
 }
