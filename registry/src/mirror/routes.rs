@@ -164,3 +164,36 @@ impl Via {
         Ok((there, &self.target.api_root, namespace))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hallmark_policy::Timestamp;
+
+    use super::super::Mirror;
+    use super::*;
+    use crate::{Configuration, Registry};
+
+    /// The bounds are exact: only the clock goes on between them.
+    #[test]
+    fn a_mirror_gets_a_third_of_the_time_and_five_seconds_at_most_and_nothing_after_it_failed() {
+        let mirrors = vec![Mirror { location: Location::new("m.example"), serves: Serves::Digests }];
+        let route = Route { prefix: "r.example".to_owned(), location: None, is_blocked: false, mirrors };
+        let configuration = Configuration { routes: vec![route], ..Configuration::default() };
+        let registry = Registry::new(configuration, Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
+        let repository: Repository = "r.example/app".parse().unwrap();
+        let mirror = registry.shared.routes.mirrors(&repository, Serves::Digests).next().unwrap();
+        let third = |now: Instant, deadline: Instant| now + (deadline.saturating_duration_since(now) / 3);
+        for seconds in [3, 9, 15] {
+            let before = Instant::now();
+            let deadline = before + Duration::from_secs(seconds);
+            let until = mirror.patience(deadline).unwrap();
+            assert!(third(before, deadline) <= until && until <= third(Instant::now(), deadline), "{seconds}");
+        }
+        let before = Instant::now();
+        let until = mirror.patience(before + Duration::from_secs(3600)).unwrap();
+        assert!(before + MAX_PATIENCE <= until && until <= Instant::now() + MAX_PATIENCE);
+        assert_eq!(mirror.patience(Instant::now() + MIN_PATIENCE * 2), None, "it could not answer in a third of that");
+        mirror.failed("on purpose");
+        assert_eq!(mirror.patience(Instant::now() + Duration::from_secs(3600)), None);
+    }
+}

@@ -72,7 +72,7 @@ async fn must_not_wait_for_longer_than_the_patience_that_was_asked_for() {
     assert_eq!(cause.code(), Code::RegistryThrottled);
     assert!(cause.detail().contains("TOOMANYREQUESTS: slow down") && cause.detail().contains("for 30 s"), "{cause:?}");
     assert_eq!((server.take_log().len(), registry.traffic()[0].pauses), (1, 1));
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(30), "the window was not waited for");
 }
 
 /// The registry asks for less traffic between the reading and the writing of a fallback index, and while we wait another

@@ -36,7 +36,7 @@ async fn r_must_not_read_or_visit_an_address_of_any_length() {
         assert!(matches!(code, Some(Code::RegistryInconsistent | Code::RegistryUnavailable)), "{length}: {code:?}");
         assert!(found.cause().is_some_and(|cause| cause.detail().len() < 1000));
         assert!(server.take_log().iter().all(|line| line.len() < 1000), "{length}: it was visited");
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(begin.elapsed() < Duration::from_secs(9), "the time for one request was not used up");
     }
     // Its twin: storage signs its addresses, and they are long.
     let location = format!("/storage?signature={}", "x".repeat(8 * 1024));
