@@ -8,7 +8,8 @@ use axum::response::Response;
 use hallmark_policy::Code;
 use hallmark_policy::evidence::{Evidence, Observation, Place, Retrieval};
 use hallmark_policy::image::{Descriptor, Digest, ImageReference, Index, Manifest, PinnedImage, media_type};
-use hallmark_policy::limits::{MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
+use hallmark_policy::limits::{MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
+use hallmark_policy::signature::Format;
 
 use crate::scripted::{
     Scripted, annotations, attach_foreign_bundle, attach_foreign_simple_signing, client, gather, text,
@@ -185,7 +186,7 @@ async fn a_hiccup_is_retried_and_a_long_throttle_is_not() {
         let evidence = gather(&registry, &image.into()).await;
         let expected = if is_found { "found 0" } else { "registry-throttled" };
         assert_eq!(state(&evidence, Place::ReferrersApi), expected);
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(begin.elapsed() < Duration::from_secs(15), "the deadline was not waited for");
     }
 }
 
@@ -396,4 +397,82 @@ async fn must_not_take_a_listing_that_was_cut_for_a_whole_one() {
     let report = evidence.places.iter().find(|report| report.place == Place::ReferrersApi).unwrap();
     assert_eq!(state(&evidence, Place::ReferrersApi), "found 1");
     assert!(report.truncated, "{evidence:?}");
+}
+
+const BOTH: [Format; 2] = [Format::SigstoreBundle, Format::SimpleSigning];
+
+async fn attached(image: &PinnedImage, formats: &[Format]) -> Evidence {
+    client().gather_attached(image, formats, Instant::now() + Duration::from_secs(20)).await
+}
+
+/// What somebody asks who is about to attach something: there, and nowhere else.
+#[tokio::test]
+async fn what_is_attached_is_looked_for_where_more_would_be_put_and_every_other_place_is_unknown() {
+    let (server, writer) = (Scripted::plain().await, client());
+    let image = server.push_image(&writer, "app").await;
+    attach_foreign_bundle(&writer, &image, BUNDLE).await;
+    attach_foreign_simple_signing(&writer, &image, b"payload").await;
+    for (formats, referrers, signature_tag, requests) in [
+        (&BOTH[..1], "found 1", "not-fetched", 3),
+        (&BOTH[1..], "not-fetched", "found 1", 2),
+        (&BOTH[..], "found 1", "found 1", 5),
+        (&[], "not-fetched", "not-fetched", 0),
+    ] {
+        server.take_log();
+        let evidence = attached(&image, formats).await;
+        let states = [Place::ReferrersApi, Place::FallbackTag, Place::SignatureTag].map(|at| state(&evidence, at));
+        assert_eq!(states, [referrers, "not-fetched", signature_tag], "{formats:?}");
+        assert_eq!(content(&evidence, BUNDLE), referrers == "found 1");
+        assert_eq!(content(&evidence, b"payload"), signature_tag == "found 1");
+        assert!(!evidence.is_complete(), "nothing follows from what is not found");
+        let log = server.take_log();
+        assert_eq!(log.len(), requests, "{log:#?}");
+    }
+}
+
+#[tokio::test]
+async fn must_not_take_a_place_that_fails_for_one_where_nothing_is_attached() {
+    let state_of = async |status: u16, body: String| {
+        let failing = Arc::new(AtomicBool::new(false));
+        let fails = Arc::clone(&failing);
+        let server = Scripted::with(
+            move |request| {
+                let path = request.uri().path();
+                let is_place = path.contains("/referrers/") || path.contains("/manifests/sha256-");
+                (is_place && fails.load(Ordering::SeqCst)).then(|| {
+                    let mut response = text(status, &body);
+                    response.headers_mut().insert("content-type", media_type::OCI_INDEX.parse().unwrap());
+                    response.headers_mut().insert("retry-after", "3600".parse().unwrap());
+                    response
+                })
+            },
+            |_, response| response,
+        )
+        .await;
+        let image = server.push_image(&client(), "app").await;
+        failing.store(true, Ordering::SeqCst);
+        let evidence = attached(&image, &BOTH).await;
+        [Place::ReferrersApi, Place::FallbackTag, Place::SignatureTag].map(|place| state(&evidence, place))
+    };
+    for (status, body, expected) in [
+        (401, "", "registry-unauthorized"),
+        (403, "", "registry-unauthorized"),
+        (429, "", "registry-throttled"),
+        (500, "", "registry-unavailable"),
+        (503, "", "registry-unavailable"),
+        (304, "", "registry-inconsistent"),
+        (200, "", "registry-inconsistent"),
+        (200, "<html>", "registry-inconsistent"),
+        (200, "{}", "registry-inconsistent"),
+    ] {
+        let states = state_of(status, body.to_owned()).await;
+        let [listings @ .., tag] = &states;
+        assert!(listings.iter().all(|state| state == expected), "{status} {body}: {states:?}");
+        // What is under cosign's tag is rejected as that item, where it is none.
+        assert!(tag == expected || (status == 200 && tag == "found 1"), "{status} {body}: {states:?}");
+    }
+    let huge = state_of(200, "x".repeat(MAX_MANIFEST_BYTES + 1)).await;
+    assert!(huge.iter().all(|state| state == "registry-inconsistent"), "{huge:?}");
+    // Its twin: what the registry itself says it does not have.
+    assert_eq!(state_of(404, "{}".to_owned()).await, ["absent"; 3]);
 }
