@@ -178,6 +178,15 @@ impl TrustedRoot {
         Self::parse(include_bytes!("../../data/trusted_root.staging.json"))
     }
 
+    /// The root of GitHub's own instance, which signs what workflows attest in private repositories, as it was when this
+    /// program was built.
+    ///
+    /// # Errors
+    /// As for [`TrustedRoot::public_good`].
+    pub fn github() -> Result<Self, TrustedRootError> {
+        Self::parse(include_bytes!("../../data/trusted_root.github.json"))
+    }
+
     /// The document's digest, which names it.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -46,6 +46,8 @@ impl Demands {
     /// What the public-good instance gives with every signature: one log, one certificate log.
     pub const PUBLIC_GOOD: Self =
         Self { logs: 1, timestamps: 0, certificate_logs: 1, log_proof: LogProof::Promise, skew: SignedDuration::ZERO };
+    /// What GitHub's own instance gives with every signature: the word of its timestamp authority. It has no logs.
+    pub const GITHUB: Self = Self { logs: 0, timestamps: 1, certificate_logs: 0, ..Self::PUBLIC_GOOD };
 }
 
 /// Who must have signed.

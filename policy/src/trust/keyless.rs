@@ -31,7 +31,7 @@ impl PartialEq for NamedRoot {
 
 impl Eq for NamedRoot {}
 
-/// The trust roots that a document may name without carrying them: `public-good` and `staging`.
+/// The trust roots that a document may name without carrying them: `public-good`, `staging` and `github`.
 ///
 /// Those that were built in are read when a document names them, and not before: a document of keys costs nothing.
 #[derive(Debug, Clone, Default)]
@@ -40,9 +40,14 @@ pub struct KnownRoots {
 }
 
 impl KnownRoots {
+    /// GitHub's own instance: no other root may be called so.
+    pub const GITHUB: &'static str = "github";
     /// The names, each with where what was built in is.
-    const EMBEDDED: [(&'static str, Embedded); 2] =
-        [("public-good", TrustedRoot::public_good), ("staging", TrustedRoot::staging)];
+    const EMBEDDED: [(&'static str, Embedded); 3] = [
+        ("public-good", TrustedRoot::public_good),
+        ("staging", TrustedRoot::staging),
+        (Self::GITHUB, TrustedRoot::github),
+    ];
 
     /// The roots that were built in.
     #[must_use]
@@ -160,6 +165,8 @@ impl EvidenceDemands {
         Self { logs: 0, timestamps: 0, certificate_logs: 0, log_proof: LogProof::Promise, log_root: None };
     /// What the public-good instance gives with every certificate: one log, one certificate log.
     pub const PUBLIC_GOOD: Self = Self { logs: 1, certificate_logs: 1, ..Self::NOBODY };
+    /// What GitHub's own instance gives with every certificate: one timestamp. It has no logs of either kind.
+    pub const GITHUB: Self = Self { timestamps: 1, ..Self::NOBODY };
 
     /// The same for one signature.
     #[must_use]

@@ -7,7 +7,7 @@ use super::speakers::Budget;
 use super::{Question, RuleVerdict, Verdict, evaluate};
 use crate::evidence::{DecodedEvidence, Listing, PlaceReport, Scope};
 use crate::image::{Digest, PlatformName, Platforms};
-use crate::trust::{Applicable, Requirement, Rule, Selection, SignedParent, TrustPolicy, TrustSnapshot};
+use crate::trust::{Applicable, Authority, Requirement, Rule, Selection, SignedParent, TrustPolicy, TrustSnapshot};
 use crate::verify::{Rejection, VerifiedSignature};
 
 /// A verdict with everything that was looked at on the way.
@@ -30,6 +30,8 @@ pub struct Attempt {
     pub rule: Rule,
     /// What was expected, in words.
     pub requirement: String,
+    /// The authorities that the rule names, also in its demands on attestations.
+    pub authorities: Vec<Authority>,
     /// The signatures that count.
     pub verified: Vec<VerifiedSignature>,
     /// Those that do not, each with the check that failed.
@@ -89,6 +91,7 @@ pub fn explain(question: &Question, trust: &TrustSnapshot, evidence: &DecodedEvi
                 policy: rule.policy.name.clone(),
                 rule: rule.rule.clone(),
                 requirement: describe(rule.policy, &rule.rule.require),
+                authorities: named(&rule),
                 verified: assessment.verified.into_values().flatten().collect(),
                 rejected: assessment.rejections,
                 relatives,
@@ -127,6 +130,11 @@ fn relatives<'a>(
         Some((Relation::Child, child.digest, platform, found))
     });
     children.collect()
+}
+
+/// Whom a rule names.
+fn named(rule: &Applicable<'_>) -> Vec<Authority> {
+    rule.rule.authorities().into_iter().filter_map(|index| rule.policy.authority(index)).cloned().collect()
 }
 
 /// A requirement in words: "`a` and 2 of (`b`, `c`, `d`)".

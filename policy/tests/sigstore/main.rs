@@ -7,6 +7,8 @@ mod corpus;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod github;
+#[cfg(test)]
 mod mutants;
 #[cfg(test)]
 mod mutations;

@@ -75,11 +75,16 @@ impl World {
 }
 
 /// Flips a bit in the middle of some base64.
-fn flip(value: &mut Value) {
+pub(super) fn flip(value: &mut Value) {
     alter(value, |bytes| {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
     });
+}
+
+/// Adds a byte at the end of some base64.
+pub(super) fn add_byte(value: &mut Value) {
+    alter(value, |bytes| bytes.push(b'\n'));
 }
 
 pub(super) fn alter(value: &mut Value, change: impl FnOnce(&mut Vec<u8>)) {
@@ -133,7 +138,7 @@ const IDENTITY: &[Code] = &[Code::IdentityMismatch];
 /// For every bundle with a certificate and an entry of the first Rekor.
 pub(super) const ALWAYS: &[Mutation] = &[
     ("a payload of which a bit is flipped", SIGNATURE, |w| flip(w.at("/dsseEnvelope/payload"))),
-    ("a payload with a byte more", SIGNATURE, |w| alter(w.at("/dsseEnvelope/payload"), |b| b.push(b'\n'))),
+    ("a payload with a byte more", SIGNATURE, |w| add_byte(w.at("/dsseEnvelope/payload"))),
     ("another payload type", SIGNATURE, |w| *w.at("/dsseEnvelope/payloadType") = json!("application/vnd.in-toto+jsom")),
     ("a signature of which a bit is flipped", SIGNATURE, |w| flip(w.at("/dsseEnvelope/signatures/0/sig"))),
     ("a signature cut short", SIGNATURE, |w| {

@@ -13,6 +13,8 @@ mod bounds;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod github;
+#[cfg(test)]
 mod histories;
 #[cfg(test)]
 mod instances;

@@ -1,11 +1,10 @@
 //! The flags for identities in certificates: who must have signed, and who must vouch for it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use hallmark_policy::trust::{
-    EvidenceDemands, NamedRoot, PatternProblem, TextPattern, TrustSnapshot, TrustedIdentity, issuer_expression,
-    kind_of, subject_expression,
+    EvidenceDemands, KnownRoots, NamedRoot, PatternProblem, TextPattern, TrustSnapshot, TrustedIdentity,
+    issuer_expression, kind_of, subject_expression,
 };
 
 use super::trust_root;
@@ -48,18 +47,20 @@ pub(super) struct Arguments {
     /// GitHub's ref
     #[arg(long, value_name = "REF", requires = "identities")]
     certificate_github_workflow_ref: Option<String>,
-    /// Whom to believe: a trusted_root.json, in place of the public-good instance's
-    #[arg(long, value_name = "FILE", requires = "identities")]
+    /// Whom to believe, in place of the public-good instance: a trusted_root.json, or the name `staging` or `github` (which
+    /// signs what workflows attest in private repositories)
+    #[arg(long, value_name = "FILE_OR_NAME", requires = "identities")]
     trusted_root: Option<PathBuf>,
-    /// How many distinct transparency logs must hold the signature
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    require_logs: usize,
-    /// How many distinct timestamp authorities must have seen it
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    require_timestamps: usize,
-    /// How many distinct certificate logs must have promised to publish the certificate
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    require_certificate_logs: usize,
+    /// How many distinct transparency logs must hold the signature [default: 1; 0 with `--trusted-root github`, which has none]
+    #[arg(long, value_name = "NUMBER")]
+    require_logs: Option<usize>,
+    /// How many distinct timestamp authorities must have seen it [default: 0; 1 with `--trusted-root github`]
+    #[arg(long, value_name = "NUMBER")]
+    require_timestamps: Option<usize>,
+    /// How many distinct certificate logs must have promised to publish the certificate [default: 1; 0 with `--trusted-root
+    /// github`, which has none]
+    #[arg(long, value_name = "NUMBER")]
+    require_certificate_logs: Option<usize>,
 }
 
 impl Arguments {
@@ -99,45 +100,27 @@ impl Arguments {
                 pattern("--certificate-oidc-issuer-regexp", issuer_expression(expression))?
             }
         };
-        let root = self.root()?;
-        let evidence = EvidenceDemands {
-            logs: self.require_logs,
-            timestamps: self.require_timestamps,
-            certificate_logs: self.require_certificate_logs,
-            ..EvidenceDemands::NOBODY
+        let root = match &self.trusted_root {
+            Some(root) => trust_root::find(root)?,
+            None => trust_root::known_root("public-good")?,
         };
-        self.check_demands(&root)?;
+        let evidence = self.demands()?;
+        check_demands(&evidence, &root)?;
         let identity = TrustedIdentity { issuer, kind, subject, claims: self.claims()?, root };
         Ok(TrustSnapshot::for_identities(vec![identity], evidence))
     }
 
-    fn root(&self) -> Result<Arc<NamedRoot>, Failure> {
-        match &self.trusted_root {
-            Some(file) => Ok(Arc::new(NamedRoot { name: file.display().to_string(), root: trust_root::read(file)? })),
-            None => trust_root::known_root("public-good"),
-        }
-    }
-
-    /// More than there are can never vouch, and without a time a certificate says nothing.
-    fn check_demands(&self, root: &NamedRoot) -> Result<(), Failure> {
-        let [logs, timestamps, certificate_logs] = root.root.vouchers();
-        for (flag, demanded, there) in [
-            ("--require-logs", self.require_logs, logs),
-            ("--require-timestamps", self.require_timestamps, timestamps),
-            ("--require-certificate-logs", self.require_certificate_logs, certificate_logs),
-        ] {
-            if demanded > there {
-                let message = format!("`{flag} {demanded}` can never be met: the trust root has {there}");
-                let hint = "ask for at most as many, or give the root of the instance that signed by `--trusted-root`";
-                return Err(Failure::new(Exit::Usage, message, hint));
-            }
-        }
-        if self.require_logs + self.require_timestamps == 0 {
-            let message = "a certificate lives for minutes, and nobody is to say when it was used";
-            let hint = "ask for `--require-logs 1` or `--require-timestamps 1`";
-            return Err(Failure::new(Exit::Usage, message, hint));
-        }
-        Ok(())
+    /// What is asked for, and where nothing is, what the instance gives with every signature.
+    fn demands(&self) -> Result<EvidenceDemands, Failure> {
+        let instance = self.trusted_root.as_deref().map(trust_root::instance).transpose()?.flatten();
+        let usual =
+            if instance == Some(KnownRoots::GITHUB) { EvidenceDemands::GITHUB } else { EvidenceDemands::PUBLIC_GOOD };
+        Ok(EvidenceDemands {
+            logs: self.require_logs.unwrap_or(usual.logs),
+            timestamps: self.require_timestamps.unwrap_or(usual.timestamps),
+            certificate_logs: self.require_certificate_logs.unwrap_or(usual.certificate_logs),
+            ..usual
+        })
     }
 
     fn claims(&self) -> Result<Vec<(&'static str, TextPattern)>, Failure> {
@@ -173,6 +156,33 @@ impl Arguments {
         }
         Ok(claims)
     }
+}
+
+/// More than there are can never vouch, and without a time a certificate says nothing.
+fn check_demands(demands: &EvidenceDemands, root: &NamedRoot) -> Result<(), Failure> {
+    let [logs, timestamps, certificate_logs] = root.root.vouchers();
+    for (flag, demanded, there) in [
+        ("--require-logs", demands.logs, logs),
+        ("--require-timestamps", demands.timestamps, timestamps),
+        ("--require-certificate-logs", demands.certificate_logs, certificate_logs),
+    ] {
+        if demanded > there {
+            let message = format!("`{flag} {demanded}` can never be met: the trust root `{}` has {there}", root.name);
+            let hint = if logs == 0 && timestamps > 0 {
+                "the instance has no transparency log: ask for `--require-logs 0 --require-timestamps 1`, and for as many \
+                 `--require-certificate-logs` as it has"
+            } else {
+                "ask for at most as many, or give the root of the instance that signed by `--trusted-root`"
+            };
+            return Err(Failure::new(Exit::Usage, message, hint));
+        }
+    }
+    if demands.logs == 0 && demands.timestamps == 0 {
+        let message = "a certificate lives for minutes, and nobody is to say when it was used";
+        let hint = "ask for `--require-logs 1` or `--require-timestamps 1`";
+        return Err(Failure::new(Exit::Usage, message, hint));
+    }
+    Ok(())
 }
 
 fn pattern(flag: &str, read: Result<TextPattern, PatternProblem>) -> Result<TextPattern, Failure> {

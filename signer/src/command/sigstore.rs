@@ -125,7 +125,7 @@ impl Arguments {
 
     fn root(&self, instance: Instance) -> Result<TrustedRoot, Failure> {
         match (&self.trusted_root, instance) {
-            (Some(file), _) => trust_root::read(file),
+            (Some(root), _) => Ok(trust_root::find(root)?.root.clone()),
             (None, Instance::Staging) => Ok(trust_root::known_root("staging")?.root.clone()),
             (None, Instance::PublicGood) => Ok(trust_root::known_root("public-good")?.root.clone()),
         }

@@ -6,6 +6,7 @@ use hallmark_policy::image::Digest;
 use hallmark_policy::sigstore::{
     Artifact, Demands, IdentityExpectation, TrustedRoot, UnverifiedBundle, Who, verify_bundle,
 };
+use hallmark_policy::trust::KnownRoots;
 use hallmark_policy::{Code, limits};
 
 use super::{files, registry_access, trust_root};
@@ -17,7 +18,8 @@ use crate::report::BundleReport;
 const EXAMPLES: &str = "\
 The signature, the certificate, its publication, the transparency log and the identity are all checked, without a \
 request. Without --trusted-root, the root of the public-good instance is the one that `hallmark trust-root update` has \
-kept, or else the one that this program was built with. A bundle that no transparency log holds is refused, also one \
+kept, or else the one that this program was built with. With `--trusted-root github`, which has no logs, a timestamp of GitHub's \
+authority takes their place. Otherwise a bundle that no transparency log holds is refused, also one \
 that a key made; what `hallmark sign` attaches to images is such a bundle, and `hallmark verify` judges it.
 
 It exits with 0 when the bundle verifies, 12 when it is refused, 14 or 21 when something cannot be used.
@@ -26,7 +28,10 @@ Examples:
   hallmark verify-bundle --bundle app.sigstore.json --certificate-identity me@example.com \\
       --certificate-oidc-issuer https://accounts.example.com app.tar.gz
   hallmark verify-bundle --bundle app.sigstore.json --key release.pub \\
-      --trusted-root trusted_root.json sha256:...";
+      --trusted-root trusted_root.json sha256:...
+  hallmark verify-bundle --bundle attestation.json --trusted-root github \\
+      --certificate-identity https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main \\
+      --certificate-oidc-issuer https://token.actions.githubusercontent.com app.tar.gz";
 
 /// Most bytes of a file that is read whole, where its digest alone would not do.
 const MAX_ARTIFACT_BYTES: u64 = 1024 * 1024 * 1024;
@@ -49,8 +54,8 @@ pub(super) struct Arguments {
     /// The public key that must have signed: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI
     #[arg(long, value_name = "KEY", conflicts_with_all = ["certificate_identity", "certificate_oidc_issuer"])]
     key: Option<String>,
-    /// Whom to believe: a trusted_root.json
-    #[arg(long, value_name = "FILE")]
+    /// Whom to believe: a trusted_root.json, or the name of an instance: `public-good`, `staging` or `github`
+    #[arg(long, value_name = "FILE_OR_NAME")]
     trusted_root: Option<PathBuf>,
     /// The file, or its digest (`sha256:...`)
     #[arg(value_name = "FILE_OR_DIGEST")]
@@ -58,15 +63,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
-    let root = trusted_root(arguments)?;
+    let (root, usual) = trusted_root(arguments)?;
     let key = arguments.key.as_ref().map(|text| text.parse::<KeyReference>()?.public_key()).transpose()?;
     let expectation = match (&arguments.certificate_identity, &arguments.certificate_oidc_issuer) {
         (Some(subject), Some(issuer)) => Some(IdentityExpectation { issuer: issuer.clone(), subject: subject.clone() }),
         _ => None,
     };
     let (who, demands) = match (&key, &expectation) {
-        (Some(key), _) => (Who::Key(key), Demands { certificate_logs: 0, ..Demands::PUBLIC_GOOD }),
-        (None, Some(expectation)) => (Who::Identity(expectation), Demands::PUBLIC_GOOD),
+        (Some(key), _) => (Who::Key(key), Demands { certificate_logs: 0, ..usual }),
+        (None, Some(expectation)) => (Who::Identity(expectation), usual),
         (None, None) => {
             let hint = "give `--certificate-identity` and `--certificate-oidc-issuer`, or `--key`";
             return Err(Failure::new(Exit::Usage, "nothing says who must have signed", hint));
@@ -97,13 +102,15 @@ fn refused(code: Code, message: &str) -> Failure {
     Failure::new(Exit::Reason(code), format!("the bundle is refused ({code}): {message}"), code.hint())
 }
 
-fn trusted_root(arguments: &Arguments) -> Result<TrustedRoot, Failure> {
-    let name = match (&arguments.trusted_root, arguments.staging) {
-        (Some(file), _) => return trust_root::read(file),
-        (None, true) => "staging",
-        (None, false) => "public-good",
+/// Whom to believe, and who of them must vouch: as many as vouch for everything that the instance signs.
+fn trusted_root(arguments: &Arguments) -> Result<(TrustedRoot, Demands), Failure> {
+    let Some(named) = &arguments.trusted_root else {
+        let name = if arguments.staging { "staging" } else { "public-good" };
+        return Ok((trust_root::known_root(name)?.root.clone(), Demands::PUBLIC_GOOD));
     };
-    Ok(trust_root::known_root(name)?.root.clone())
+    let is_github = trust_root::instance(named)? == Some(KnownRoots::GITHUB);
+    let usual = if is_github { Demands::GITHUB } else { Demands::PUBLIC_GOOD };
+    Ok((trust_root::find(named)?.root.clone(), usual))
 }
 
 /// A digest, unless a file has that name (sigstore-conformance, "FILE_OR_DIGEST").

@@ -4,6 +4,7 @@ use hallmark_policy::evidence::DecodedEvidence;
 use hallmark_policy::verdict::{Attempt, Explanation, Relation, RelativeAttempt};
 use serde::Serialize;
 
+use super::authority::AuthorityReport;
 use super::evidence::EvidenceReport;
 use super::verdict::{ProofReport, RejectedReport, VerdictsReport};
 use crate::output::{Style, Text};
@@ -28,6 +29,8 @@ struct RuleReport {
     line: u64,
     /// Who must have signed, in words.
     requirement: String,
+    /// Those whom the rule names, also in its demands on attestations.
+    authorities: Vec<AuthorityReport>,
     /// How far the name inside what was signed is bound.
     reference: &'static str,
     outcome: &'static str,
@@ -71,6 +74,7 @@ impl ExplanationReport {
                 (Style::Faint, format!("  (line {}, {})", rule.line, rule.mode)),
             ]);
             text.line(format!("  expected  signed by {}; name inside: {}", rule.requirement, rule.reference));
+            rule.authorities.iter().for_each(|authority| authority.tell(&mut text));
             text.line(format!("  outcome   {}", rule.outcome));
             tell_found(&mut text, &rule.verified, &rule.rejected);
             for relative in &rule.relatives {
@@ -125,6 +129,7 @@ impl RuleReport {
             mode: attempt.rule.mode.as_str(),
             line: attempt.rule.position.line,
             requirement: attempt.requirement.clone(),
+            authorities: attempt.authorities.iter().map(AuthorityReport::new).collect(),
             reference: attempt.rule.reference.as_str(),
             outcome: decision.map_or("undetermined", hallmark_policy::Outcome::as_str),
             verified: attempt.verified.iter().map(ProofReport::new).collect(),

@@ -1,5 +1,6 @@
 //! How answers are told: each in JSON, which is part of the interface, and in lines for people.
 
+mod authority;
 mod bundle;
 mod copying;
 mod cosign;

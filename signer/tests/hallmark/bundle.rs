@@ -62,6 +62,34 @@ fn must_not_verify_for_somebody_else_or_something_else() {
     verify(SLSA, &["--key", &key], &digest).refused(12, "untrusted-key");
 }
 
+/// What a workflow attested in a private repository, by the instance that GitHub runs for that.
+#[test]
+fn what_githubs_own_instance_signed_verifies_by_its_name() {
+    let file = format!("{}/github/provenance.sigstore.json", data());
+    let image = "sha256:d57f9212097b86c8d75158ea1d974721e7c6f8c33bd77838b242c8f6a2d21813";
+    let subject =
+        "https://github.com/github/artifact-attestations-opa-provider/.github/workflows/docker.yaml@refs/pull/31/merge";
+    let verify = |directory: &Path, root: &[&str], subject: &str| {
+        let who = ["--certificate-identity", subject, "--certificate-oidc-issuer", ISSUER];
+        hallmark(directory, &[], &[&["verify-bundle", "--bundle", &file], &who[..], root, &[image]].concat())
+    };
+    let (nowhere, named) = (Path::new("/"), ["--trusted-root", "github"]);
+    let run = verify(nowhere, &named, subject).done();
+    assert!(run.stdout.contains("timestamp.githubapp.com"), "{}", run.stdout);
+    verify(nowhere, &named, "https://github.com/acme/app").refused(12, "identity-mismatch");
+    for other in [&["--trusted-root", "public-good"][..], &["--staging"], &[]] {
+        verify(nowhere, other, subject).refused(12, "log-entry-missing");
+    }
+    verify(nowhere, &["--trusted-root", "gitlab"], subject).refused(21, "cannot be used");
+    // Its own file is held to what files are held to; and which of two things is meant is never guessed.
+    let folder = tempfile::tempdir().unwrap();
+    let root = format!("{}/../policy/data/trusted_root.github.json", env!("CARGO_MANIFEST_DIR"));
+    verify(folder.path(), &["--trusted-root", &root], subject).refused(12, "log-entry-missing");
+    std::fs::copy(root, folder.path().join("github")).unwrap();
+    verify(folder.path(), &named, subject).refused(2, "is the name of an instance and of a file");
+    verify(folder.path(), &["--trusted-root", "./github"], subject).refused(12, "log-entry-missing");
+}
+
 #[test]
 fn must_not_take_a_key_and_an_identity_at_once() {
     let key = bundle("npm-publish-key.pem");

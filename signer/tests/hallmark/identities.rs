@@ -58,6 +58,9 @@ fn must_not_verify_by_somebody_else_or_another_root() {
     denied(&[&by("https://ci.example/other", ISSUER)[..], &["--trusted-root", &root]].concat(), "identity-mismatch");
     denied(&[&by(SUBJECT, "https://ci.example")[..], &["--trusted-root", &root]].concat(), "identity-mismatch");
     denied(&by(SUBJECT, ISSUER), "certificate-untrusted");
+    for instance in ["public-good", "staging", "github"] {
+        denied(&[&by(SUBJECT, ISSUER)[..], &["--trusted-root", instance]].concat(), "certificate-untrusted");
+    }
     denied(&who(&root, &["--certificate-claim", "buildTrigger=push"]), "identity-mismatch");
     denied(&who(&root, &["--certificate-github-workflow-ref", "refs/heads/main"]), "identity-mismatch");
     let key = recorded("cosign.pub").display().to_string();
@@ -80,6 +83,15 @@ fn must_not_take_half_of_an_identity_nor_one_that_anybody_could_have() {
     ] {
         verify(image, arguments).refused(2, message);
     }
+    // GitHub's own instance has no logs: a timestamp is asked for where nothing is said, and a log cannot be.
+    let github = ["--trusted-root", "github"];
+    let of_github = |more: &[&str]| {
+        let who = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
+        verify(image, &[&who[..], &github, more].concat())
+    };
+    of_github(&["--require-logs", "1"]).refused(2, "can never be met");
+    of_github(&["--require-certificate-logs", "1"]).refused(2, "can never be met");
+    of_github(&["--require-timestamps", "0"]).refused(2, "nobody is to say when");
     for both in [&["--key", "k.pub"][..], &["--policy", "p.yaml"]] {
         assert_eq!(verify(image, &who(&root, both)).code, 2);
     }
@@ -100,6 +112,44 @@ fn inspect_says_whom_to_ask_for() {
 }
 
 #[test]
+fn an_explanation_names_whom_the_rule_asks_for_and_who_must_vouch() {
+    let (_registry, image, root) = world();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(root, folder.path().join("private.json")).unwrap();
+    let policy = format!(
+        "apiVersion: hallmark.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {{name: p}}\nspec:\n  \
+         trustRoots: [{{name: private, file: private.json}}]\n  authorities:\n    - name: ci\n      keyless:\n        \
+         - {{issuer: \"{ISSUER}\", subject: \"{SUBJECT}\", claims: {{buildTrigger: push}}, trustRoot: private}}\n        \
+         - {{issuer: \"{ISSUER}\", subject: \"https://ci.example/*\", trustRoot: private}}\n      \
+         evidence: {{logs: 1, timestamps: 1, logProof: inclusion}}\n  \
+         rules: [{{name: r, images: [\"{}\"], require: ci}}]\n",
+        image.trim_end_matches(":v1")
+    );
+    std::fs::write(folder.path().join("policy.yaml"), policy).unwrap();
+    let explain = |more: &[&str]| {
+        let arguments = [&["policy", "explain", "--policy", "policy.yaml", &image], more].concat();
+        hallmark(folder.path(), &[], &arguments).done()
+    };
+    let text = explain(&[]).stdout;
+    for words in [
+        "`ci` is any of".to_owned(),
+        format!("{SUBJECT} of {ISSUER}, buildTrigger: push (trust root `private`)"),
+        format!("https://ci.example/* of {ISSUER} (trust root `private`)"),
+        "each vouched for by 1 log with a proof of inclusion, 1 timestamp authority, 1 certificate log".to_owned(),
+    ] {
+        assert!(text.contains(&words), "{words}: {text}");
+    }
+    let report = explain(&["-o", "json"]).json();
+    let authority = &report["rules"][0]["authorities"][0];
+    let identity = &authority["identities"][0];
+    assert_eq!((&identity["issuer"], &identity["subject"]), (&ISSUER.into(), &SUBJECT.into()));
+    assert_eq!((&identity["subjectKind"], &identity["claims"]["buildTrigger"]), (&"uri".into(), &"push".into()));
+    assert_eq!(identity["trustRoot"], "private");
+    assert_eq!((&authority["evidence"]["logs"], &authority["evidence"]["timestamps"]), (&1.into(), &1.into()));
+    assert_eq!((&authority["name"], authority.get("keys")), (&"ci".into(), None));
+}
+
+#[test]
 fn a_trust_root_is_shown_and_checked_without_a_request() {
     let run = |arguments: &[&str]| hallmark(Path::new("/"), &[], &[&["trust-root"], arguments].concat());
     let shown = run(&["show", "-o", "json"]).done().json();
@@ -111,6 +161,10 @@ fn a_trust_root_is_shown_and_checked_without_a_request() {
     assert!(run(&["show"]).done().stdout.contains("rekor.sigstore.dev"));
     assert!(run(&["check"]).done().stdout.contains("what is signed today can verify under it"));
     assert!(run(&["check", "--staging"]).done().stdout.contains("staging"));
+    let github = run(&["show", "github"]).done().stdout;
+    assert!(github.contains("github (built in)") && github.contains("timestamp.githubapp.com"), "{github}");
+    assert!(run(&["check", "github"]).stdout.contains("trust root github (built in)"));
+    assert_eq!(run(&["show", "public-good"]).done().stdout, run(&["show"]).done().stdout);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ended.json");
     let root = std::fs::read_to_string(recorded("k3.trusted_root.json")).unwrap();

@@ -264,7 +264,15 @@ fn a_policy_decides_and_explains() {
     assert_eq!(verdict["images"][0]["proof"][0]["authority"], "release-team");
 
     let explained = hallmark(keys.path(), &[], &["policy", "explain", "--policy", "policy.yaml", &image]).done();
-    for words in ["allow", "rule production/prod", "expected  signed by `release-team`", "counts", "referrers-api"] {
+    for words in [
+        "allow",
+        "rule production/prod",
+        "expected  signed by `release-team`",
+        "`release-team` is any of",
+        "key ",
+        "counts",
+        "referrers-api",
+    ] {
         assert!(explained.stdout.contains(words), "{words}: {}", explained.stdout);
     }
     // No rule covers it: no request is made, so that nobody needs to be there.

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::{Digest, ImageReference};
-use hallmark_policy::trust::TrustSnapshot;
+use hallmark_policy::trust::{KnownRoots, TrustSnapshot};
 use hallmark_policy::verdict::Question;
 use hallmark_verifier::example_keys::{self, EXAMPLE_KEYS};
 use hallmark_verifier::trust_root::{self, RootSource, TrustRootFolder, TrustRoots};
@@ -62,7 +62,11 @@ impl PipelineLoader {
 
 /// The repositories of the instances that policies may name, where the settings say that they are read.
 fn trust_roots(settings: &crate::config::TrustRoots) -> TrustRoots {
-    let sources = [("public-good", &settings.public_good_mirror), ("staging", &settings.staging_mirror)];
+    let sources = [
+        ("public-good", &settings.public_good_mirror),
+        ("staging", &settings.staging_mirror),
+        (KnownRoots::GITHUB, &settings.github_mirror),
+    ];
     let sources = sources.into_iter().filter_map(|(name, mirror)| {
         let source = RootSource::known(name)?;
         match mirror {

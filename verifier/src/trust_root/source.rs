@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use hallmark_policy::Timestamp;
+use hallmark_policy::trust::KnownRoots;
 use sigstore_tuf::TrustedMetadataSet;
 
 use super::chain;
@@ -66,8 +67,8 @@ impl SourceError {
             }
             Self::Entry { .. } => "give a `root.json` of the repository that you trust, of any version",
             Self::Name { .. } => {
-                "write letters, digits and `-`, at most 63; `public-good` and `staging` are entered by the root that \
-                 was built in"
+                "write letters, digits and `-`, at most 63; `public-good`, `staging` and `github` are entered by the \
+                 root that was built in"
             }
         }
     }
@@ -75,7 +76,7 @@ impl SourceError {
 
 impl RootSource {
     /// The instances that are known.
-    const KNOWN: [Known; 2] = [
+    const KNOWN: [Known; 3] = [
         Known {
             name: "public-good",
             address: "https://tuf-repo-cdn.sigstore.dev",
@@ -91,6 +92,14 @@ impl RootSource {
             newest_at: "2026-10-23T00:00:00Z",
             #[cfg(test)]
             digest: "sha256:44deb991d4bbf2150751ccee235d9810bce4434383c26d8898c1bcadbace6ed8",
+        },
+        Known {
+            name: KnownRoots::GITHUB,
+            address: "https://tuf-repo.github.com",
+            entry: include_bytes!("../../data/tuf_root.github.json"),
+            newest_at: "2026-10-23T00:00:00Z",
+            #[cfg(test)]
+            digest: "sha256:484cdfe1a7c65479c5ba2a22193d1be90f0020db1997de696ab207434c62fbb7",
         },
     ];
 

@@ -51,7 +51,7 @@ impl<'a> Roots<'a> {
             let first = roots.written.insert(&name.value, name.position);
             if first.is_some() || KnownRoots::names().any(|known| known == name.value) {
                 let message = format!("the trust root `{}` is there already", quoted(&name.value));
-                let hint = "give each trust root a name of its own; `public-good` and `staging` are built in";
+                let hint = "give each trust root a name of its own; `public-good`, `staging` and `github` are built in";
                 checks.refuse(name.position, format!("{path}.name"), Problem::Duplicate, message, hint);
             }
             if let Some(root) = read(entry, &path, keys, files, checks) {
@@ -94,7 +94,9 @@ impl<'a> Roots<'a> {
                 names.extend(self.written.keys());
                 let hint = match nearest(text, names) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => "write `public-good`, `staging`, or the name of one under `trustRoots`".to_owned(),
+                    None => {
+                        "write `public-good`, `staging`, `github`, or the name of one under `trustRoots`".to_owned()
+                    }
                 };
                 let message = format!("there is no trust root `{}`", quoted(text));
                 checks.refuse(position, path, Problem::UnknownName, message, hint);
@@ -255,7 +257,7 @@ impl Demanded<'_> {
         checks: &mut Checks<'_>,
     ) -> EvidenceDemands {
         let usual = match self.kind {
-            Kind::Identities(_) => EvidenceDemands::PUBLIC_GOOD,
+            Kind::Identities(identities) => usual(identities),
             Kind::Keys => EvidenceDemands::NOBODY,
         };
         let (position, evidence) = match &authority.value.evidence {
@@ -316,35 +318,32 @@ impl Demanded<'_> {
         let logs = place(evidence.and_then(|evidence| evidence.logs.as_ref()));
         let timestamps = place(evidence.and_then(|evidence| evidence.timestamps.as_ref()));
         let certificate_logs = place(evidence.and_then(|evidence| evidence.certificate_logs.as_ref()));
-        let mut limit = |field: &str, position: Position, demanded: usize, there: usize, of: &str| {
+        let mut limit = |field: &str, position: Position, demanded: usize, there: usize, (of, hint): (&str, &str)| {
             if demanded > there {
                 let message = format!("{demanded} can never vouch: {of} has {there}");
-                let hint = match field {
-                    "timestamps" if matches!(self.kind, Kind::Keys) => {
-                        "list timestamp authorities under `spec.timestampAuthorities`, and ask for at most as many"
-                    }
-                    _ => "ask for at most as many, or use the trust root of the instance that signs",
-                };
                 checks.refuse(position, format!("{}.{field}", self.path), Problem::Unsatisfiable, message, hint);
             }
         };
         match self.kind {
             Kind::Keys => {
                 let there = self.spec.timestamp_authorities.len();
-                limit("timestamps", timestamps, demands.timestamps, there, "`timestampAuthorities`");
+                let hint = "list timestamp authorities under `spec.timestampAuthorities`, and ask for at most as many";
+                limit("timestamps", timestamps, demands.timestamps, there, ("`timestampAuthorities`", hint));
                 if let Some(root) = &demands.log_root {
-                    let [there, _, _] = root.root.vouchers();
-                    limit("logs", logs, demands.logs, there, &format!("the trust root `{}`", root.name));
+                    let ([there, _, _], of) = (root.root.vouchers(), format!("the trust root `{}`", root.name));
+                    limit("logs", logs, demands.logs, there, (&of, FEWER));
                 }
-                limit("certificateLogs", certificate_logs, demands.certificate_logs, 0, "what a key signs");
+                let none = ("what a key signs", FEWER);
+                limit("certificateLogs", certificate_logs, demands.certificate_logs, 0, none);
             }
             Kind::Identities(identities) => {
                 for identity in identities {
-                    let of = format!("the trust root `{}`", identity.root.name);
+                    let (of, hint) = (format!("the trust root `{}`", identity.root.name), instead(&identity.root));
                     let [log, service, certificate_log] = identity.root.root.vouchers();
-                    limit("logs", logs, demands.logs, log, &of);
-                    limit("timestamps", timestamps, demands.timestamps, service, &of);
-                    limit("certificateLogs", certificate_logs, demands.certificate_logs, certificate_log, &of);
+                    let of = (of.as_str(), hint.as_str());
+                    limit("logs", logs, demands.logs, log, of);
+                    limit("timestamps", timestamps, demands.timestamps, service, of);
+                    limit("certificateLogs", certificate_logs, demands.certificate_logs, certificate_log, of);
                 }
                 if demands.logs == 0 && demands.timestamps == 0 {
                     let message = "a certificate lives for minutes, and nobody is to say when it was used";
@@ -354,6 +353,31 @@ impl Demanded<'_> {
             }
         }
     }
+}
+
+const FEWER: &str = "ask for at most as many, or use the trust root of the instance that signs";
+
+/// What is demanded for identities where nothing is written: what their instance gives with every signature.
+fn usual(identities: &[TrustedIdentity]) -> EvidenceDemands {
+    let is_of_github = |identity: &TrustedIdentity| identity.root.name == KnownRoots::GITHUB;
+    if !identities.is_empty() && identities.iter().all(is_of_github) {
+        EvidenceDemands::GITHUB
+    } else {
+        EvidenceDemands::PUBLIC_GOOD
+    }
+}
+
+/// What to demand of an instance that has not as many as are demanded. One without a log says by timestamps when.
+fn instead(root: &NamedRoot) -> String {
+    let [logs, timestamps, certificate_logs] = root.root.vouchers();
+    if logs > 0 || timestamps == 0 {
+        return FEWER.to_owned();
+    }
+    let (name, certificate_logs) = (&root.name, certificate_logs.min(1));
+    format!(
+        "the instance `{name}` has no transparency log: write `evidence: {{logs: 0, timestamps: 1, certificateLogs: \
+         {certificate_logs}}}`, and put identities of other instances into an authority of their own"
+    )
 }
 
 /// One signature speaks for one authority: no certificate may be about two that a rule names.

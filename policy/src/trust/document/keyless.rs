@@ -22,7 +22,7 @@ pub struct IdentityEntry {
     #[serde(default, deserialize_with = "written")]
     #[schemars(with = "ClaimsEntry")]
     pub claims: Option<Placed<ClaimsEntry>>,
-    /// Whom to believe: `public-good` (the default), `staging`, or a name in `trustRoots`.
+    /// Whom to believe: `public-good` (the default), `staging`, `github`, or a name in `trustRoots`.
     #[serde(default, deserialize_with = "written")]
     #[schemars(with = "String")]
     pub trust_root: Option<Placed<String>>,

@@ -12,6 +12,7 @@ no certificate authority, or nobody who says a time, is believed now. Nothing is
 
 Examples:
   hallmark trust-root check
+  hallmark trust-root check github
   hallmark trust-root check trusted_root.json -o json";
 
 #[derive(Debug, clap::Args)]

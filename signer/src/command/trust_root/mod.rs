@@ -6,9 +6,11 @@ mod show;
 mod update;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hallmark_policy::limits;
 use hallmark_policy::sigstore::TrustedRoot;
+use hallmark_policy::trust::{KnownRoots, NamedRoot};
 
 pub(super) use kept::{known_root, known_roots};
 
@@ -33,27 +35,29 @@ pub(super) enum Verb {
 /// Which root.
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
-    /// A trusted_root.json, in place of the public-good instance's that is in use
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
+    /// A trusted_root.json, or the name of an instance, whose root that is in use is meant: `public-good` (when nothing is
+    /// said), `staging` or `github`
+    #[arg(value_name = "FILE_OR_NAME")]
+    root: Option<PathBuf>,
     /// The staging instance's
-    #[arg(long, conflicts_with = "file")]
+    #[arg(long, conflicts_with = "root")]
     staging: bool,
 }
 
 impl Which {
     /// The root, and what to call it.
     fn read(&self) -> Result<(String, TrustedRoot), Failure> {
-        let named = |name: &str| {
-            let root = known_root(name)?.root.clone();
-            let origin = if kept::is_kept(name) { "kept by `trust-root update`" } else { "built in" };
-            Ok((format!("{name} ({origin})"), root))
+        let name = match (&self.root, self.staging) {
+            (Some(root), _) => match instance(root)? {
+                Some(name) => name,
+                None => return Ok((root.display().to_string(), read(root)?)),
+            },
+            (None, true) => "staging",
+            (None, false) => "public-good",
         };
-        match (&self.file, self.staging) {
-            (Some(file), _) => Ok((file.display().to_string(), read(file)?)),
-            (None, true) => named("staging"),
-            (None, false) => named("public-good"),
-        }
+        let root = known_root(name)?.root.clone();
+        let origin = if kept::is_kept(name) { "kept by `trust-root update`" } else { "built in" };
+        Ok((format!("{name} ({origin})"), root))
     }
 }
 
@@ -65,8 +69,27 @@ pub(super) fn run(verb: Verb, output: Output) -> Result<Exit, Failure> {
     }
 }
 
+/// The instance that a `FILE_OR_NAME` names; none where it is a file. Nobody is to guess which of the two was meant.
+pub(super) fn instance(root: &Path) -> Result<Option<&'static str>, Failure> {
+    let Some(name) = KnownRoots::names().find(|name| Path::new(name) == root) else { return Ok(None) };
+    if root.exists() {
+        let message = format!("`{name}` is the name of an instance and of a file that is here");
+        let hint = format!("write `./{name}` for the file, or name the instance where no file is called so");
+        return Err(Failure::new(Exit::Usage, message, hint));
+    }
+    Ok(Some(name))
+}
+
+/// The trust root that a `FILE_OR_NAME` means.
+pub(super) fn find(root: &Path) -> Result<Arc<NamedRoot>, Failure> {
+    match instance(root)? {
+        Some(name) => known_root(name),
+        None => Ok(Arc::new(NamedRoot { name: root.display().to_string(), root: read(root)? })),
+    }
+}
+
 /// Reads a trust root from a file.
-pub(super) fn read(file: &Path) -> Result<TrustedRoot, Failure> {
+fn read(file: &Path) -> Result<TrustedRoot, Failure> {
     let name = format!("`{}`", file.display());
     let most = u64::try_from(limits::MAX_TRUSTED_ROOT_BYTES).unwrap_or(u64::MAX);
     let bytes = files::read(file, most).map_err(|problem| unusable(&name, &problem))?;
@@ -74,6 +97,7 @@ pub(super) fn read(file: &Path) -> Result<TrustedRoot, Failure> {
 }
 
 pub(super) fn unusable(which: &str, problem: &str) -> Failure {
-    let hint = "give a complete `trusted_root.json` of the instance that signs";
+    let hint = "give a complete `trusted_root.json` of the instance that signs, or one of the names `public-good`, `staging` \
+                and `github`";
     Failure::new(Exit::Invalid, format!("the trusted root cannot be used ({which}): {problem}"), hint)
 }

@@ -11,6 +11,7 @@ Nothing is asked on the network.
 
 Examples:
   hallmark trust-root show
+  hallmark trust-root show github
   hallmark trust-root show trusted_root.json -o json";
 
 #[derive(Debug, clap::Args)]

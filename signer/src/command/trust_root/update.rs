@@ -14,8 +14,8 @@ use crate::output::{Format, Output};
 use crate::report::UpdatedRootReport;
 
 pub(super) const EXAMPLES: &str = "\
-What is good is kept in the directory, and used from then on by whatever names `public-good` or `staging`: trust policies, \
-`verify`, `verify-bundle`, `sign`, `sign-bundle`, `trust-root show`. Nothing is ever asked for on the way to a verdict; \
+What is good is kept in the directory, and used from then on by whatever names `public-good`, `staging` or `github`: trust \
+policies, `verify`, `verify-bundle`, `sign`, `sign-bundle`, `trust-root show`. Nothing is ever asked for on the way to a verdict; \
 run this now and then. The directory is HALLMARK_TRUST_ROOTS, or `hallmark/trust-roots` in XDG_CACHE_HOME or in `~/.cache`.
 
 A private instance is entered by the `root.json` of its TUF repository, which you believe; name the file that --write makes \
@@ -26,6 +26,7 @@ believed or used; what was good before stays in use.
 
 Examples:
   hallmark trust-root update
+  hallmark trust-root update github
   hallmark trust-root update --mirror https://tuf-mirror.example.com
   hallmark trust-root update acme --mirror https://tuf.acme.example --root root.json \\
       --write trusted_root.json";
@@ -35,7 +36,7 @@ const MAX_ROOT_BYTES: u64 = 128 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// `public-good`, `staging`, or with --root any name for a private instance
+    /// `public-good`, `staging`, `github`, or with --root any name for a private instance
     #[arg(value_name = "NAME", default_value = "public-good")]
     name: String,
     /// Read the repository here
@@ -91,7 +92,8 @@ impl Arguments {
             }
             (_, mirror) => {
                 let source = RootSource::known(&self.name).ok_or_else(|| {
-                    let hint = "give its `root.json` with `--root`, and its address with `--mirror`";
+                    let hint = "write `public-good`, `staging` or `github`, or give the `root.json` of your own with \
+                                `--root` and its address with `--mirror`";
                     Failure::new(Exit::Usage, format!("`{}` is no instance that is known", self.name), hint)
                 })?;
                 Ok(match mirror {

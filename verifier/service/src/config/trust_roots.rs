@@ -19,6 +19,8 @@ pub struct TrustRoots {
     pub public_good_mirror: Option<String>,
     /// Where the staging instance's TUF repository is read, in place of its own address.
     pub staging_mirror: Option<String>,
+    /// Where the TUF repository of GitHub's own instance is read, in place of its own address.
+    pub github_mirror: Option<String>,
 }
 
 impl Default for TrustRoots {
@@ -28,6 +30,7 @@ impl Default for TrustRoots {
             refresh_every: Span::seconds(24 * 60 * 60),
             public_good_mirror: None,
             staging_mirror: None,
+            github_mirror: None,
         }
     }
 }
@@ -39,6 +42,7 @@ impl TrustRoots {
         for (setting, mirror) in [
             ("trustRoots.publicGoodMirror", &self.public_good_mirror),
             ("trustRoots.stagingMirror", &self.staging_mirror),
+            ("trustRoots.githubMirror", &self.github_mirror),
         ] {
             if mirror.as_ref().is_some_and(|address| Mirror::at(address).is_err()) {
                 return Err(ConfigError::Setting { setting, problem });
