@@ -1,13 +1,15 @@
 //! How registries are reached. The defaults are safe: https everywhere but on loopback, system roots, no secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Repository;
+use url::Url;
 
+use crate::endpoint::{Endpoint, authority};
 use crate::{ClientCertificate, ContentCache, CredentialSource, Route};
 
 /// The clock, handed in by whoever starts the program.
@@ -135,6 +137,12 @@ pub enum ConfigurationError {
         /// The text.
         host: String,
     },
+    /// Two keys of [`Configuration::hosts`] are one host.
+    #[error("the registry host `{host}` has more than one entry")]
+    HostTwice {
+        /// One of them.
+        host: String,
+    },
     /// [`Configuration::requests_per_host`] is zero.
     #[error("no request to a host is allowed: `requests_per_host` is 0")]
     NoRequests,
@@ -149,6 +157,14 @@ pub enum ConfigurationError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     NoRandomness,
+    /// One of [`HostConfiguration::token_hosts`] is not a host.
+    #[error("`{token_host}` is not the host of a token service of registry `{host}`")]
+    TokenHost {
+        /// The registry.
+        host: String,
+        /// The text.
+        token_host: String,
+    },
 }
 
 impl ConfigurationError {
@@ -162,12 +178,20 @@ impl ConfigurationError {
                  that is not encrypted"
             }
             Self::Host { .. } => "write the host as in image references, such as `registry.example.com:5000`",
+            Self::HostTwice { .. } => {
+                "keep one of them: capital letters make no other host, port 443 is the usual one, and `docker.io` is \
+                 dialled as `registry-1.docker.io`"
+            }
             Self::NoRandomness => "check the system: `getrandom` failed",
             Self::Route { .. } => {
                 "write prefixes and locations like the beginnings of image references: `docker.io/library`, \
                  `mirror.example.com:5000/hub`"
             }
             Self::NoRequests => "leave it out, or set it to 1 or more",
+            Self::TokenHost { .. } => {
+                "write the host of the address that the registry gives as `realm`, with its port where it has one: \
+                 `auth.example.com`"
+            }
         }
     }
 }
@@ -178,6 +202,50 @@ pub(crate) fn normal_host(host: &str) -> Result<String, ConfigurationError> {
     let repository: Repository = format!("{host}/a").parse().map_err(|_| error())?;
     // A first segment that is not a host becomes a path below Docker Hub.
     if matches!(repository.path(), "a" | "library/a") { Ok(repository.host().to_owned()) } else { Err(error()) }
+}
+
+/// The hosts of a configuration in the normal form of references. Each has one entry, however it is written: of two, one
+/// would weaken what the other demands.
+pub(crate) fn normal_hosts(
+    hosts: BTreeMap<String, HostConfiguration>,
+) -> Result<BTreeMap<String, HostConfiguration>, ConfigurationError> {
+    let mut dialled = BTreeSet::new();
+    let mut normal = BTreeMap::new();
+    for (host, mut settings) in hosts {
+        let name = normal_host(&host)?;
+        let Some(authority) = authority_of(&name, &settings) else { return Err(ConfigurationError::Host { host }) };
+        for token_host in &mut settings.token_hosts {
+            let Some(named) = normal_token_host(token_host, settings.plain_http) else {
+                return Err(ConfigurationError::TokenHost { host, token_host: token_host.chars().take(255).collect() });
+            };
+            *token_host = named;
+        }
+        if !dialled.insert(authority) {
+            return Err(ConfigurationError::HostTwice { host });
+        }
+        normal.insert(name, settings);
+    }
+    Ok(normal)
+}
+
+/// Host and port as they are dialled; `None` for what is not a host.
+pub(crate) fn dialled(host: &str, settings: &HostConfiguration) -> Option<String> {
+    authority_of(&normal_host(host).ok()?, settings)
+}
+
+fn authority_of(name: &str, settings: &HostConfiguration) -> Option<String> {
+    Some(authority(&Endpoint::new(name, Some(settings))?.base))
+}
+
+/// A host as it stands in the address of a token service: in lower case, and without the usual port.
+fn normal_token_host(host: &str, may_be_plain: bool) -> Option<String> {
+    let url: Url = format!("https://{host}/").parse().ok()?;
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && !host.contains(['/', '@']);
+    let named = Some(authority(&url)).filter(|named| is_bare && !named.is_empty())?;
+    Some(match named.strip_suffix(":80") {
+        Some(without) if may_be_plain => without.to_owned(),
+        _ => named,
+    })
 }
 
 #[cfg(test)]
@@ -197,5 +265,68 @@ mod tests {
         for host in ["", "registry", "a/b", "https://registry.example.com", "registry.example.com/team"] {
             assert!(normal_host(host).is_err(), "{host}");
         }
+    }
+
+    fn hosts(entries: &[(&str, HostConfiguration)]) -> BTreeMap<String, HostConfiguration> {
+        entries.iter().map(|(host, settings)| ((*host).to_owned(), settings.clone())).collect()
+    }
+
+    fn trusting(token_host: &str) -> HostConfiguration {
+        HostConfiguration { token_hosts: vec![token_host.to_owned()], ..HostConfiguration::default() }
+    }
+
+    #[test]
+    fn must_not_take_two_entries_for_one_host_however_they_are_written() {
+        let (strict, lax) = (
+            HostConfiguration::default(),
+            HostConfiguration { danger_accept_invalid_certificates: true, ..HostConfiguration::default() },
+        );
+        for (one, other, is_one) in [
+            ("r.example", "R.Example", true),
+            ("r.example", "r.example:443", true),
+            ("docker.io", "index.docker.io", true),
+            ("docker.io", "registry-1.docker.io", true),
+            ("r.example", "r.example:5000", false),
+            ("r.example", "s.example", false),
+        ] {
+            for both in [[(one, strict.clone()), (other, lax.clone())], [(one, lax.clone()), (other, strict.clone())]] {
+                let normal = normal_hosts(hosts(&both));
+                assert_eq!(matches!(normal, Err(ConfigurationError::HostTwice { .. })), is_one, "{one} {other}");
+                assert_eq!(normal.is_ok(), !is_one, "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn token_services_are_named_as_in_addresses_and_nothing_else_is_taken_for_one() {
+        for (written, named) in [
+            ("auth.example.com", Some("auth.example.com")),
+            ("Auth.Example.com", Some("auth.example.com")),
+            ("auth.example.com:443", Some("auth.example.com")),
+            ("auth.example.com:8443", Some("auth.example.com:8443")),
+            ("auth.example.com:80", Some("auth.example.com:80")),
+            ("[::1]:5001", Some("[::1]:5001")),
+            ("", None),
+            ("https://auth.example.com", None),
+            ("auth.example.com/token", None),
+            ("auth.example.com/", None),
+            ("auth.example.com?a", None),
+            ("auth.example.com#a", None),
+            ("user@auth.example.com", None),
+            ("auth example.com", None),
+            ("*.example.com:port", None),
+        ] {
+            let normal = normal_hosts(hosts(&[("r.example", trusting(written))]));
+            match named {
+                Some(named) => assert_eq!(normal.unwrap()["r.example"].token_hosts, [named], "{written}"),
+                None => assert!(matches!(normal, Err(ConfigurationError::TokenHost { .. })), "{written}: {normal:?}"),
+            }
+        }
+        // A token service that speaks plain HTTP has that port.
+        let plain = HostConfiguration { plain_http: true, ..trusting("auth.example.com:80") };
+        assert_eq!(
+            normal_hosts(hosts(&[("r.example", plain)])).unwrap()["r.example"].token_hosts,
+            ["auth.example.com"]
+        );
     }
 }

@@ -17,9 +17,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::attach::{AttachError, Attached, attach_bundle, attach_envelope, attach_simple_signing, bundle_annotations};
 use crate::budget::Budget;
 use crate::capability::Capabilities;
-use crate::configuration::{Clock, Configuration, ConfigurationError, HostConfiguration, normal_host};
+use crate::configuration::{Clock, Configuration, ConfigurationError, HostConfiguration, normal_hosts};
 use crate::content_cache::{ContentCache, Partition};
 use crate::credentials::CredentialSource;
+use crate::endpoint::Endpoint;
 use crate::mirror::routes::{Routes, Via};
 use crate::push::{PushError, PushedManifest};
 use crate::read::FetchedManifest;
@@ -74,6 +75,7 @@ impl Registry {
         if configuration.requests_per_host == 0 {
             return Err(ConfigurationError::NoRequests);
         }
+        let configuration = Configuration { hosts: normal_hosts(configuration.hosts)?, ..configuration };
         let mut salt = [0; 32];
         match &configuration.content_cache {
             Some(cache) => salt = cache.salt(),
@@ -90,6 +92,7 @@ impl Registry {
     /// # Errors
     /// [`ConfigurationError`] when a host, a route or a certificate cannot be used.
     pub fn renewed(&self, configuration: Configuration) -> Result<Self, ConfigurationError> {
+        let configuration = Configuration { hosts: normal_hosts(configuration.hosts)?, ..configuration };
         let shared = &self.shared;
         let stack = Stack::over(&configuration, Arc::clone(&shared.sent), Arc::clone(&shared.dialled))?;
         Self::with(configuration, stack, Arc::clone(&shared.clock), shared.salt, Arc::clone(&shared.budget))
@@ -103,12 +106,9 @@ impl Registry {
         budget: Arc<Budget>,
     ) -> Result<Self, ConfigurationError> {
         let Stack { transport, sent, hosts: dialled, clients } = stack;
-        let hosts = configuration.hosts.into_iter();
-        let hosts: BTreeMap<_, _> =
-            hosts.map(|(host, settings)| Ok((normal_host(&host)?, settings))).collect::<Result<_, _>>()?;
         let shared = Shared {
             transport,
-            hosts: Arc::new(hosts),
+            hosts: Arc::new(configuration.hosts),
             routes: Routes::default(),
             via: None,
             capabilities: Capabilities::new(),
@@ -196,8 +196,10 @@ impl Registry {
     /// `dangerAcceptInvalidCertificates`, `dangerLocal`, `dangerPlainHttp`.
     #[must_use]
     pub fn dangers(&self, repository: &Repository) -> Vec<&'static str> {
-        let hosts = self.shared.routes.hosts(repository).filter_map(|host| self.shared.hosts.get(host));
-        let dangers: BTreeSet<_> = hosts.flat_map(HostConfiguration::dangers).collect();
+        let Shared { routes, hosts, clients, .. } = &*self.shared;
+        let endpoints = routes.hosts(repository).filter_map(|host| Endpoint::new(host, hosts.get(host)));
+        let settings = endpoints.filter_map(|endpoint| clients.settings(&endpoint));
+        let dangers: BTreeSet<_> = settings.flat_map(HostConfiguration::dangers).collect();
         dangers.into_iter().collect()
     }
 

@@ -1,13 +1,13 @@
 //! Routes out of the files that other programs keep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::{Route, hosts_toml, registries_conf};
 use crate::client_certificate::ClientCertificateError;
-use crate::configuration::{Configuration, HostConfiguration};
+use crate::configuration::{Configuration, HostConfiguration, dialled};
 
 /// Most bytes of one file. A route has about 200.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -81,12 +81,15 @@ impl Routing {
         hosts_toml::read(path)
     }
 
-    /// Adds these to a configuration. What it says of a host itself replaces what is said of that host here.
+    /// Adds these to a configuration. What it says of a host itself, however it writes its name, replaces what is said of
+    /// that host here.
     pub fn add_to(self, configuration: &mut Configuration) {
         configuration.routes.extend(self.routes);
-        for (host, settings) in self.hosts {
-            configuration.hosts.entry(host).or_insert(settings);
-        }
+        let said: BTreeSet<String> =
+            configuration.hosts.iter().filter_map(|(host, settings)| dialled(host, settings)).collect();
+        let new = self.hosts.into_iter();
+        let new = new.filter(|(host, settings)| dialled(host, settings).is_none_or(|host| !said.contains(&host)));
+        configuration.hosts.extend(new);
     }
 
     /// Whatever certificate this host has is accepted from now on. This machine speaks plain HTTP without certificates.
@@ -149,4 +152,51 @@ pub(super) fn list(path: &Path, most: usize) -> Result<Vec<PathBuf>, RoutingErro
     }
     paths.sort();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hallmark_policy::Timestamp;
+
+    use super::*;
+    use crate::Registry;
+
+    #[test]
+    fn must_not_let_a_file_weaken_what_the_configuration_says_of_a_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("registries.conf");
+        for (own, of_file, image, is_replaced) in [
+            ("r.example", "r.example", "r.example/a", true),
+            ("R.Example", "r.example", "r.example/a", true),
+            ("r.example:443", "r.example", "r.example/a", true),
+            ("index.docker.io", "docker.io", "docker.io/library/a", true),
+            ("docker.io", "registry-1.docker.io", "docker.io/library/a", true),
+            // Its twins: of another host, and of another port, the file is believed.
+            ("s.example", "r.example", "r.example/a", false),
+            ("r.example:5000", "r.example", "r.example/a", false),
+        ] {
+            std::fs::write(&file, format!("[[registry]]\nlocation = \"{of_file}\"\ninsecure = true\n")).unwrap();
+            let mut configuration = Configuration::default();
+            configuration.hosts.insert(own.to_owned(), HostConfiguration::default());
+            Routing::read_registries_conf(&file).unwrap().add_to(&mut configuration);
+            let registry = Registry::new(configuration, Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
+            let dangers = registry.dangers(&image.parse().unwrap());
+            assert_eq!(dangers.is_empty(), is_replaced, "{own} {of_file}: {dangers:?}");
+        }
+    }
+
+    /// What is weakened for a host that is dialled as another name's is said of both.
+    #[test]
+    fn must_not_be_silent_about_what_weakens_a_host_under_another_name() {
+        let lax = HostConfiguration { danger_accept_invalid_certificates: true, ..HostConfiguration::default() };
+        for (host, image) in [("r.example:443", "r.example/a"), ("registry-1.docker.io", "docker.io/library/a")] {
+            let mut configuration = Configuration::default();
+            configuration.hosts.insert(host.to_owned(), lax.clone());
+            let registry = Registry::new(configuration, Arc::new(|| Timestamp::UNIX_EPOCH)).unwrap();
+            assert_eq!(registry.dangers(&image.parse().unwrap()), ["dangerAcceptInvalidCertificates"], "{host}");
+            assert!(registry.dangers(&"other.example/a".parse().unwrap()).is_empty());
+        }
+    }
 }

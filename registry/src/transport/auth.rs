@@ -624,7 +624,7 @@ mod tests {
         // Its twin: where none can be answered, nobody is asked, and the reason is told.
         let layer = Auth::new(Guarded::asking(ELSEWHERE), with_password());
         let Err(Failure::Unauthorized(problem)) = &ask(&layer, 1).await[0] else { panic!("it was let in") };
-        assert!(problem.contains("`evil.example`") && problem.contains("token_hosts"), "{problem}");
+        assert!(problem.contains("`evil.example`") && problem.contains("tokenHosts"), "{problem}");
         assert_eq!(layer.inner.take_log(), [("401", 1)]);
     }
 }

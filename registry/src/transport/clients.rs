@@ -215,6 +215,11 @@ impl Clients {
         made.as_ref().map_err(|problem| Failure::Setup(problem.clone()))
     }
 
+    /// What is configured for a host, as it is dialled.
+    pub(crate) fn settings(&self, endpoint: &Endpoint) -> Option<&HostConfiguration> {
+        Some(&self.configured.get(&authority(&endpoint.base))?.settings)
+    }
+
     /// Looks how far one gets on the way to a registry: its name, and a connection.
     pub(crate) async fn probe(&self, endpoint: &Endpoint) -> Probe {
         let url = &endpoint.base;

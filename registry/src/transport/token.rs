@@ -80,7 +80,8 @@ pub(super) fn check_realm(request: &Request, realm: &Url, credential: Option<&Cr
         .map_err(|why| refused(&why))?;
     if credential.is_some() && !request.endpoint.may_send_credentials_to(realm) {
         return Err(refused(
-            "the registry's credentials are not for that host; allow it in `token_hosts` if it is right",
+            "the registry's credentials are not for that host; if it is right, allow it with `tokenHosts` or \
+             `--registry-token-host`",
         ));
     }
     Ok(())
