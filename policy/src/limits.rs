@@ -12,6 +12,18 @@ pub const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// Most bytes of one signature blob. containers/image: 4 MiB.
 pub const MAX_SIGNATURE_BYTES: usize = 4 * 1024 * 1024;
 
+/// Most bytes of one attestation where a rule or a command asks for its type: an SBOM of a large image has 5 to 20 MiB, of
+/// which base64 makes a third more. cosign takes 128 MiB, which nobody could hold for many images at once.
+pub const MAX_ATTESTATION_BYTES: usize = 32 * 1024 * 1024;
+
+/// Most bytes of all attestations of one image, its children included, that are larger than [`MAX_SIGNATURE_BYTES`]: an SBOM
+/// in each of two formats.
+pub const MAX_LARGE_BYTES: usize = 2 * MAX_ATTESTATION_BYTES;
+
+/// How many bytes of what was signed count as one more signature check ([`MAX_SIGNATURE_CHECKS`]): each key that is tried
+/// hashes all of them. So no more than 1 GiB is hashed for one image.
+pub const CHECKED_BYTES: usize = 256 * 1024;
+
 /// Most bytes of a blob that is carried inside a descriptor (`data`): keeps a manifest well below
 /// [`MAX_MANIFEST_BYTES`]; registries refuse large manifests.
 pub const MAX_INLINE_BYTES: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use futures_util::future::{join, join_all};
-use hallmark_policy::evidence::{Evidence, Observation, Place, PlaceReport};
+use hallmark_policy::evidence::{Evidence, Large, Observation, Place, PlaceReport};
 use hallmark_policy::image::{Content, Digest, PinnedImage};
 
 use crate::budget::{Reserved, Stage};
@@ -16,7 +16,7 @@ use crate::registry::Shared;
 
 impl Shared {
     /// Adds what the tag for attestations has to what else is known of an image.
-    pub(crate) async fn add_attestations(&self, evidence: &mut Evidence, deadline: Instant) {
+    pub(crate) async fn add_attestations(&self, evidence: &mut Evidence, large: &Large, deadline: Instant) {
         let Some(digest) = evidence.resolution.found().copied() else { return };
         let image = &evidence.image.pin(digest);
         let at_origin = self.origin(&image.repository).read_attestation_tag(image, deadline);
@@ -44,9 +44,9 @@ impl Shared {
                 keep(there, evidence, &mut held);
             }
         }
-        let layers = wanted_layers(image, evidence, &known);
+        let layers = wanted_layers(image, evidence, &known, large);
         let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, 0, deadline).await;
-        held.extend(blobs.reserved.take());
+        held.append(&mut blobs.reserved);
         self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, deadline).await;
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hallmark_policy::Code;
 use hallmark_policy::evidence::Cause;
-use hallmark_policy::limits::MAX_EVIDENCE_BYTES;
+use hallmark_policy::limits::{MAX_EVIDENCE_BYTES, MAX_LARGE_BYTES};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::remembered::Remembered;
@@ -35,6 +35,8 @@ pub(crate) enum Stage {
     Blobs,
     /// The blobs of manifests that were looked at because the first few were not enough.
     MoreBlobs,
+    /// Attestations that are larger than signatures, of types that somebody asks for.
+    Large,
 }
 
 impl Stage {
@@ -44,6 +46,15 @@ impl Stage {
         match self {
             Self::Listings | Self::MoreBlobs => MAX_EVIDENCE_BYTES,
             Self::Manifests | Self::Blobs => 2 * MAX_EVIDENCE_BYTES,
+            Self::Large => MAX_LARGE_BYTES,
+        }
+    }
+
+    /// Most bytes that one gathering fetches.
+    fn most_bytes(self) -> usize {
+        match self {
+            Self::Listings | Self::Manifests | Self::Blobs | Self::MoreBlobs => MAX_EVIDENCE_BYTES,
+            Self::Large => MAX_LARGE_BYTES,
         }
     }
 }
@@ -54,6 +65,7 @@ struct Share {
     manifests: Arc<Semaphore>,
     blobs: Arc<Semaphore>,
     more_blobs: Arc<Semaphore>,
+    large: Arc<Semaphore>,
 }
 
 /// Bytes that may be held until this is dropped.
@@ -76,7 +88,7 @@ impl Budget {
         deadline: Instant,
     ) -> Result<Reserved, Cause> {
         // No gathering may fetch more than its own bound.
-        let bytes = u32::try_from(bytes.min(MAX_EVIDENCE_BYTES)).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(bytes.min(stage.most_bytes())).unwrap_or(u32::MAX);
         let share = self.hosts.find_or_insert_with(host.to_owned(), SHARE_LIFETIME, || Share::of(1));
         let mut permits = Vec::new();
         for share in [&share, &self.all] {
@@ -102,6 +114,7 @@ impl Share {
             manifests: stage(Stage::Manifests),
             blobs: stage(Stage::Blobs),
             more_blobs: stage(Stage::MoreBlobs),
+            large: stage(Stage::Large),
         }
     }
 
@@ -111,6 +124,7 @@ impl Share {
             Stage::Manifests => &self.manifests,
             Stage::Blobs => &self.blobs,
             Stage::MoreBlobs => &self.more_blobs,
+            Stage::Large => &self.large,
         }
     }
 }
@@ -144,7 +158,7 @@ mod tests {
     async fn must_not_let_what_is_held_for_one_stage_use_up_a_later_one() {
         let budget = Budget::new();
         let mut held = Vec::new();
-        for stage in [Stage::Listings, Stage::Manifests, Stage::Blobs, Stage::MoreBlobs] {
+        for stage in [Stage::Listings, Stage::Manifests, Stage::Blobs, Stage::MoreBlobs, Stage::Large] {
             for _ in 0..stage.host_bytes() / MAX_EVIDENCE_BYTES {
                 held.push(budget.reserve("a.example", stage, MAX_EVIDENCE_BYTES, soon()).await.unwrap());
             }

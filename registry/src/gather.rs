@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use futures_util::future::{join, join3};
 use hallmark_policy::Code;
-use hallmark_policy::evidence::{Cause, Evidence, Observation, Place, PlaceReport, Relatives, Retrieval};
+use hallmark_policy::evidence::{Cause, Evidence, Large, Observation, Place, PlaceReport, Relatives, Retrieval};
 use hallmark_policy::image::{Content, Digest, ImageReference, Manifest, PinnedImage, Tag};
 use hallmark_policy::limits::MAX_SIGNATURES;
-use hallmark_policy::signature::{Format, may_be_signature};
+use hallmark_policy::signature::{Format, may_be_signature, most_bytes};
 use http::StatusCode;
 
 use crate::budget::{Reserved, Stage};
@@ -28,15 +28,38 @@ const FIRST_WAVE: usize = 16;
 /// Whether evidence is enough for whoever asked, so that the rest need not be fetched.
 pub(crate) type Enough<'a> = &'a (dyn Fn(&Evidence) -> bool + Send + Sync);
 
+/// How much is asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    /// Everything; these attestations also where they are larger than signatures.
+    Everything(&'a Large),
+    /// The first few of many, when they are enough.
+    First(Enough<'a>),
+}
+
+impl<'a> Asked<'a> {
+    /// Everything that is as large as signatures are.
+    pub(crate) const SMALL: Self = Self::Everything(&Large::Nothing);
+
+    fn enough(self) -> Option<Enough<'a>> {
+        match self {
+            Self::Everything(_) => None,
+            Self::First(enough) => Some(enough),
+        }
+    }
+
+    fn large(self) -> &'a Large {
+        match self {
+            Self::Everything(large) => large,
+            Self::First(_) => &Large::Nothing,
+        }
+    }
+}
+
 impl Shared {
-    /// Everything that may be a signature of an image; or, where `enough` says so of the first few of many, those. What
-    /// was not fetched then is unknown in the evidence.
-    pub(crate) async fn gather(
-        &self,
-        image: &ImageReference,
-        deadline: Instant,
-        enough: Option<Enough<'_>>,
-    ) -> Evidence {
+    /// Everything that may be a signature of an image; or the first few of many, where they are enough. What was not
+    /// fetched then is unknown in the evidence.
+    pub(crate) async fn gather(&self, image: &ImageReference, deadline: Instant, asked: Asked<'_>) -> Evidence {
         let gathered_at = self.now();
         let resolution = self.resolve_on_route(image, deadline).await;
         let Observation::Found(digest) = resolution else {
@@ -64,8 +87,8 @@ impl Shared {
         let (wanted, there) = (Wanted::of(lists.entries()), lists.signature_tag.1);
         keep(there, &mut evidence, &mut held);
         let until = Until { room: deadline, answer: deadline };
-        self.fetch_listed(&pinned, wanted, &mut evidence, enough, until, &mut held).await;
-        self.fetch_mirrored(&pinned, mirrored, &mut evidence, enough, deadline, &mut held).await;
+        self.fetch_listed(&pinned, wanted, &mut evidence, asked, until, &mut held).await;
+        self.fetch_mirrored(&pinned, mirrored, &mut evidence, asked, deadline, &mut held).await;
         drop(held);
         if finds_nothing(&evidence.places) {
             evidence.resolution = self.confirm(image, &pinned, deadline).await;
@@ -112,7 +135,7 @@ impl Shared {
         let (wanted, there) = (Wanted::of(lists.entries()), lists.signature_tag.1);
         keep(there, &mut evidence, &mut held);
         let until = Until { room: deadline, answer: deadline };
-        self.fetch_listed(image, wanted, &mut evidence, None, until, &mut held).await;
+        self.fetch_listed(image, wanted, &mut evidence, Asked::SMALL, until, &mut held).await;
         evidence
     }
 
@@ -123,7 +146,7 @@ impl Shared {
         image: &PinnedImage,
         mirrored: Mirrored,
         evidence: &mut Evidence,
-        enough: Option<Enough<'_>>,
+        asked: Asked<'_>,
         deadline: Instant,
         held: &mut Vec<Reserved>,
     ) {
@@ -132,7 +155,7 @@ impl Shared {
         }
         evidence.places.extend(mirrored.places);
         // What is left out is marked, so that nobody for whom the original's part is not enough takes it for all of it.
-        if let Some(enough) = enough {
+        if let Some(enough) = asked.enough() {
             let listed = mirrored.entries.iter().map(|entry| entry.digest);
             let listed = listed.chain(mirrored.signature_manifests.iter().map(|(content, _)| content.digest()));
             let skipped: Vec<Digest> = listed.filter(|digest| !evidence.items.contains_key(digest)).collect();
@@ -147,7 +170,7 @@ impl Shared {
         let wanted = Wanted::of(entries);
         // Who holds blobs waits for nothing: there is room now, or not at all.
         let until = Until { room: Instant::now(), answer: deadline };
-        self.fetch_listed(image, wanted, evidence, enough, until, held).await;
+        self.fetch_listed(image, wanted, evidence, asked, until, held).await;
     }
 
     /// Every place of one registry, at once.
@@ -174,38 +197,39 @@ impl Shared {
         image: &PinnedImage,
         wanted: Wanted,
         evidence: &mut Evidence,
-        enough: Option<Enough<'_>>,
+        asked: Asked<'_>,
         until: Until,
         held: &mut Vec<Reserved>,
     ) {
         let known: BTreeSet<Digest> = evidence.items.keys().copied().collect();
         let mut manifests = self.plan(image, Stage::Manifests, wanted, &mut evidence.items, 0, until.room).await;
         let planned_bytes = manifests.bytes();
-        held.extend(manifests.reserved.take());
-        let Some(enough) = enough else {
+        held.append(&mut manifests.reserved);
+        let large = asked.large();
+        let Some(enough) = asked.enough() else {
             self.fetch(image, ItemKind::Manifest, manifests.fetches, &mut evidence.items, until.answer).await;
-            let layers = wanted_layers(image, evidence, &known);
+            let layers = wanted_layers(image, evidence, &known, large);
             let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, 0, until.room).await;
-            held.extend(blobs.reserved.take());
+            held.append(&mut blobs.reserved);
             self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, until.answer).await;
             return;
         };
         let more_manifests = manifests.split_off(FIRST_WAVE);
         self.fetch(image, ItemKind::Manifest, manifests.fetches, &mut evidence.items, until.answer).await;
-        let layers = wanted_layers(image, evidence, &known);
+        let layers = wanted_layers(image, evidence, &known, large);
         let mut blobs = self.plan(image, Stage::Blobs, layers, &mut evidence.items, planned_bytes, until.room).await;
-        held.extend(blobs.reserved.take());
+        held.append(&mut blobs.reserved);
         let more_blobs = blobs.split_off(FIRST_WAVE);
-        let fetched: BTreeSet<Digest> = blobs.fetches.iter().map(|(digest, _)| *digest).chain(known).collect();
+        let fetched: BTreeSet<Digest> = blobs.fetches.iter().map(|fetch| fetch.digest).chain(known).collect();
         self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, until.answer).await;
-        let skipped: Vec<Digest> = more_manifests.iter().chain(&more_blobs).map(|(digest, _)| *digest).collect();
+        let skipped: Vec<Digest> = more_manifests.iter().chain(&more_blobs).map(|fetch| fetch.digest).collect();
         if skipped.is_empty() || is_enough_without(&skipped, evidence, enough) {
             return;
         }
         self.fetch(image, ItemKind::Manifest, more_manifests, &mut evidence.items, until.answer).await;
-        let layers = wanted_layers(image, evidence, &fetched);
+        let layers = wanted_layers(image, evidence, &fetched, large);
         let mut blobs = self.plan(image, Stage::MoreBlobs, layers, &mut evidence.items, 0, until.room).await;
-        held.extend(blobs.reserved.take());
+        held.append(&mut blobs.reserved);
         self.fetch(image, ItemKind::Blob, blobs.fetches, &mut evidence.items, until.answer).await;
     }
 
@@ -293,7 +317,12 @@ fn is_enough_without(skipped: &[Digest], evidence: &mut Evidence, enough: Enough
 }
 
 /// Every layer of the manifests that are there that may be a signature, each once, without those that were fetched.
-pub(crate) fn wanted_layers(image: &PinnedImage, evidence: &mut Evidence, fetched: &BTreeSet<Digest>) -> Wanted {
+pub(crate) fn wanted_layers(
+    image: &PinnedImage,
+    evidence: &mut Evidence,
+    fetched: &BTreeSet<Digest>,
+    large: &Large,
+) -> Wanted {
     let listed = evidence.places.iter().filter_map(|report| report.manifests.found()).flatten();
     let manifests: Vec<Manifest> = listed
         .filter_map(|digest| match evidence.items.get(digest) {
@@ -313,7 +342,10 @@ pub(crate) fn wanted_layers(image: &PinnedImage, evidence: &mut Evidence, fetche
             }
             match layer.embedded().or_else(|| rebuilt(image, layer)) {
                 Some(content) => settle(items, layer.digest, Retrieval::Content(content)),
-                None => wanted.add(layer.digest, layer.size, Promise::Signature, ItemKind::Blob),
+                None => {
+                    let most = most_bytes(manifest, layer, large);
+                    wanted.add(layer.digest, layer.size, Promise::Signature, most);
+                }
             }
         }
     }

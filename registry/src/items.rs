@@ -8,7 +8,9 @@ use futures_util::{StreamExt as _, stream};
 use hallmark_policy::Code;
 use hallmark_policy::evidence::{Fault, Retrieval};
 use hallmark_policy::image::{Content, Descriptor, Digest, PinnedImage, media_type};
-use hallmark_policy::limits::{MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
+use hallmark_policy::limits::{
+    MAX_EVIDENCE_BYTES, MAX_LARGE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES,
+};
 use hallmark_policy::signature::{Format, Statement};
 
 use crate::budget::{Reserved, Stage};
@@ -16,7 +18,7 @@ use crate::listing::{self, Promise};
 use crate::read::{Answer, Problem, contradiction};
 use crate::registry::Shared;
 
-/// Most requests of one gathering at one time: with 4 MiB an item, this bounds what is in flight.
+/// Most requests of one gathering at one time. What they bring is reserved beforehand.
 const CONCURRENCY: usize = 16;
 
 /// The content of items, or what became of them.
@@ -35,28 +37,35 @@ impl Shared {
         deadline: Instant,
     ) -> Plan {
         let kind = ItemKind::of(stage);
-        let mut spent = spent.max(items.values().map(retrieved_bytes).sum());
+        let mut spent = Spent::by(items, spent);
         let mut fetches = Vec::new();
         for (index, digest) in wanted.order.iter().enumerate() {
-            let claim =
-                wanted.claims.get(digest).copied().unwrap_or(Claim { size: u64::MAX, promise: Promise::Unsaid });
-            match kind.read_limit(index, claim.size, &mut spent) {
-                Ok(limit) => fetches.push((claim.promise, (*digest, limit))),
+            let unclaimed = Claim { size: u64::MAX, promise: Promise::Unsaid, most: MAX_SIGNATURE_BYTES };
+            let claim = wanted.claims.get(digest).copied().unwrap_or(unclaimed);
+            match kind.read_limit(index, claim, &mut spent) {
+                Ok(limit) => fetches.push((claim.promise, Fetch { digest: *digest, limit, most: claim.most })),
                 Err(detail) => settle(items, *digest, limit_exceeded(detail)),
             }
         }
         // The order of the listing stays within what promises the same.
         fetches.sort_by_key(|(promise, _)| *promise);
-        let fetches: Vec<Fetch> = fetches.into_iter().map(|(_, fetch)| fetch).collect();
-        let mut plan = Plan { fetches, reserved: None };
-        if plan.fetches.is_empty() {
-            return plan;
-        }
-        match self.budget.reserve(image.repository.host(), stage, plan.bytes(), deadline).await {
-            Ok(reserved) => plan.reserved = Some(reserved),
-            Err(cause) => {
-                for (digest, _) in std::mem::take(&mut plan.fetches) {
-                    settle(items, digest, Retrieval::Unknown(cause.clone()));
+        let fetches = fetches.into_iter().map(|(_, fetch)| fetch);
+        let mut plan = Plan { fetches: Vec::new(), reserved: Vec::new() };
+        let (large, small): (Vec<Fetch>, Vec<Fetch>) = fetches.partition(Fetch::is_large);
+        // In the order of the stages: whoever waits for room for large ones holds what others do not wait for.
+        for (stage, fetches) in [(stage, small), (Stage::Large, large)] {
+            if fetches.is_empty() {
+                continue;
+            }
+            match self.budget.reserve(image.repository.host(), stage, bytes_of(&fetches), deadline).await {
+                Ok(reserved) => {
+                    plan.reserved.push(reserved);
+                    plan.fetches.extend(fetches);
+                }
+                Err(cause) => {
+                    for fetch in fetches {
+                        settle(items, fetch.digest, Retrieval::Unknown(cause.clone()));
+                    }
                 }
             }
         }
@@ -72,9 +81,9 @@ impl Shared {
         items: &mut Items,
         deadline: Instant,
     ) {
-        let fetches = fetches.into_iter().map(|(digest, limit)| async move {
-            (digest, self.find_or_fetch_item(image, kind, digest, limit, deadline).await)
-        });
+        let fetches = fetches
+            .into_iter()
+            .map(|fetch| async move { (fetch.digest, self.find_or_fetch_item(image, kind, fetch, deadline).await) });
         let mut fetched = stream::iter(fetches).buffer_unordered(CONCURRENCY);
         while let Some((digest, retrieval)) = fetched.next().await {
             settle(items, digest, retrieval);
@@ -87,12 +96,12 @@ impl Shared {
         &self,
         image: &PinnedImage,
         kind: ItemKind,
-        digest: Digest,
-        limit: usize,
+        fetch: Fetch,
         deadline: Instant,
     ) -> Retrieval {
+        let Fetch { digest, limit, .. } = fetch;
         let Some(cache) = &self.content_cache else {
-            return self.fetch_item(image, kind, digest, limit, deadline).await;
+            return self.fetch_item(image, kind, fetch, deadline).await;
         };
         let partition = self.partition(&image.repository);
         if let Some(content) = cache.find(partition, digest).await
@@ -102,21 +111,15 @@ impl Shared {
         {
             return Retrieval::Content(content);
         }
-        let retrieval = self.fetch_item(image, kind, digest, limit, deadline).await;
+        let retrieval = self.fetch_item(image, kind, fetch, deadline).await;
         if let Retrieval::Content(content) = &retrieval {
             cache.keep(partition, content);
         }
         retrieval
     }
 
-    async fn fetch_item(
-        &self,
-        image: &PinnedImage,
-        kind: ItemKind,
-        digest: Digest,
-        limit: usize,
-        deadline: Instant,
-    ) -> Retrieval {
+    async fn fetch_item(&self, image: &PinnedImage, kind: ItemKind, fetch: Fetch, deadline: Instant) -> Retrieval {
+        let Fetch { digest, limit, most } = fetch;
         let repository = &image.repository;
         match self.read_by_digest(repository, kind, digest, limit, deadline).await {
             Answer::Found(served) => match served.check(digest) {
@@ -129,7 +132,7 @@ impl Shared {
                 let problem = format!("`{digest}` is listed, and is not there");
                 Retrieval::Unknown(contradiction(repository.host(), &problem))
             }
-            Answer::TooLarge { limit } if limit >= kind.limit() => {
+            Answer::TooLarge { limit } if limit >= most => {
                 limit_exceeded(format!("it has more than the limit of {limit} bytes"))
             }
             Answer::TooLarge { limit } => {
@@ -149,16 +152,9 @@ pub(crate) enum ItemKind {
 }
 
 impl ItemKind {
-    fn limit(self) -> usize {
-        match self {
-            Self::Blob => MAX_SIGNATURE_BYTES,
-            Self::Manifest => MAX_MANIFEST_BYTES,
-        }
-    }
-
     fn of(stage: Stage) -> Self {
         match stage {
-            Stage::Blobs | Stage::MoreBlobs => Self::Blob,
+            Stage::Blobs | Stage::Large | Stage::MoreBlobs => Self::Blob,
             Stage::Listings | Stage::Manifests => Self::Manifest,
         }
     }
@@ -169,40 +165,82 @@ impl ItemKind {
     }
 
     /// How many bytes are read of the item at this place in the order, or why it is not read at all.
-    fn read_limit(self, index: usize, size: u64, spent: &mut usize) -> Result<usize, String> {
+    fn read_limit(self, index: usize, claim: Claim, spent: &mut Spent) -> Result<usize, String> {
         if index >= self.most() {
             return Err(format!("it comes after {} other items", self.most()));
         }
+        let Claim { size, most, .. } = claim;
         let claimed = usize::try_from(size).unwrap_or(usize::MAX);
         let limit = match self {
             // The bytes of a listing's entry may be right where its size is wrong.
-            Self::Manifest => claimed.min(self.limit()),
-            Self::Blob if claimed > self.limit() => {
-                return Err(format!("its size is {size} bytes, and the limit is {}", self.limit()));
+            Self::Manifest => claimed.min(most),
+            Self::Blob if claimed > most => {
+                return Err(format!("its size is {size} bytes, and the limit is {most}"));
             }
             Self::Blob => claimed,
         };
-        *spent = spent.saturating_add(limit);
-        if *spent > MAX_EVIDENCE_BYTES {
-            return Err(format!("with it, the evidence would have more than {MAX_EVIDENCE_BYTES} bytes"));
-        }
+        spent.add(limit)?;
         Ok(limit)
     }
 }
 
-/// One item to be fetched, and up to how many bytes of it.
-pub(crate) type Fetch = (Digest, usize);
+/// How many bytes the evidence about one image has. What is large has a bound of its own, so that it leaves no signature out.
+struct Spent {
+    small: usize,
+    large: usize,
+}
+
+impl Spent {
+    /// What was fetched, and at least so much that is not large.
+    fn by(items: &Items, small: usize) -> Self {
+        let (large, fetched): (Vec<usize>, Vec<usize>) =
+            items.values().map(retrieved_bytes).partition(|bytes| *bytes > MAX_SIGNATURE_BYTES);
+        Self { small: small.max(fetched.into_iter().sum()), large: large.into_iter().sum() }
+    }
+
+    fn add(&mut self, bytes: usize) -> Result<(), String> {
+        let (sum, most, what) = match bytes > MAX_SIGNATURE_BYTES {
+            true => (&mut self.large, MAX_LARGE_BYTES, "large attestations"),
+            false => (&mut self.small, MAX_EVIDENCE_BYTES, "the evidence"),
+        };
+        *sum = sum.saturating_add(bytes);
+        match *sum > most {
+            true => Err(format!("with it, {what} would have more than {most} bytes")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// One item to be fetched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fetch {
+    pub(crate) digest: Digest,
+    /// Up to how many bytes of it are read: as many as it is said to have.
+    limit: usize,
+    /// How many it may have.
+    most: usize,
+}
+
+impl Fetch {
+    fn is_large(&self) -> bool {
+        self.limit > MAX_SIGNATURE_BYTES
+    }
+}
+
+fn bytes_of(fetches: &[Fetch]) -> usize {
+    fetches.iter().fold(0, |sum, fetch| sum.saturating_add(fetch.limit))
+}
 
 /// What is fetched, the most promising first.
 pub(crate) struct Plan {
     pub(crate) fetches: Vec<Fetch>,
     /// The memory for all of it.
-    pub(crate) reserved: Option<Reserved>,
+    pub(crate) reserved: Vec<Reserved>,
 }
 
 impl Plan {
     pub(crate) fn bytes(&self) -> usize {
-        self.fetches.iter().fold(0, |sum, (_, limit)| sum.saturating_add(*limit))
+        bytes_of(&self.fetches)
     }
 
     /// Takes away all but the first few.
@@ -222,6 +260,8 @@ pub(crate) struct Wanted {
 struct Claim {
     size: u64,
     promise: Promise,
+    /// How many bytes it may have.
+    most: usize,
 }
 
 impl Wanted {
@@ -229,23 +269,24 @@ impl Wanted {
     pub(crate) fn of<'a>(entries: impl Iterator<Item = &'a listing::Entry>) -> Self {
         let mut wanted = Self::default();
         for entry in entries {
-            wanted.add(entry.digest, entry.size, entry.promise, ItemKind::Manifest);
+            wanted.add(entry.digest, entry.size, entry.promise, MAX_MANIFEST_BYTES);
         }
         wanted
     }
 
     /// Two places may claim different sizes for one item. The largest claim within the limit counts, so that a wrong
     /// claim in one place never spoils a right one in another; the digest decides about the bytes anyway.
-    pub(crate) fn add(&mut self, digest: Digest, size: u64, promise: Promise, kind: ItemKind) {
-        let limit = u64::try_from(kind.limit()).unwrap_or(u64::MAX);
+    pub(crate) fn add(&mut self, digest: Digest, size: u64, promise: Promise, most: usize) {
         match self.claims.entry(digest) {
             Entry::Vacant(entry) => {
                 self.order.push(digest);
-                entry.insert(Claim { size, promise });
+                entry.insert(Claim { size, promise, most });
             }
             Entry::Occupied(mut entry) => {
                 let known = entry.get_mut();
                 known.promise = known.promise.min(promise);
+                known.most = known.most.max(most);
+                let limit = u64::try_from(known.most).unwrap_or(u64::MAX);
                 if known.size > limit || (size <= limit && size > known.size) {
                     known.size = size;
                 }

@@ -21,6 +21,7 @@ use crate::configuration::{Clock, Configuration, ConfigurationError, HostConfigu
 use crate::content_cache::{ContentCache, Partition};
 use crate::credentials::CredentialSource;
 use crate::endpoint::Endpoint;
+use crate::gather::Asked;
 use crate::mirror::routes::{Routes, Via};
 use crate::push::{PushError, PushedManifest};
 use crate::read::FetchedManifest;
@@ -156,7 +157,7 @@ impl Registry {
     /// [`MAX_SIGNATURES`](hallmark_policy::limits::MAX_SIGNATURES) in one manifest. An item that has the digest of
     /// several is fetched once.
     pub async fn gather(&self, image: &ImageReference, deadline: Instant) -> Evidence {
-        self.shared.gather(image, deadline, None).await
+        self.shared.gather(image, deadline, Asked::SMALL).await
     }
 
     /// As [`Registry::gather`], and stops early where many manifests are listed: the sixteen that promise most are
@@ -170,7 +171,7 @@ impl Registry {
         deadline: Instant,
         enough: &(dyn Fn(&Evidence) -> bool + Send + Sync),
     ) -> Evidence {
-        self.shared.gather(image, deadline, Some(enough)).await
+        self.shared.gather(image, deadline, Asked::First(enough)).await
     }
 
     /// What is attached to an image where [`Registry::attach`] puts signatures of these formats, asked of the registry

@@ -8,10 +8,13 @@ use futures_util::StreamExt as _;
 use futures_util::future::join;
 use futures_util::stream;
 use hallmark_policy::Code;
-use hallmark_policy::evidence::{Evidence, Fault, Listing, Relatives, Retrieval, Scope};
+use hallmark_policy::evidence::{Evidence, Fault, Large, Listing, Relatives, Retrieval, Scope};
 use hallmark_policy::image::{Digest, ImageReference, PinnedImage, Tag};
-use hallmark_policy::limits::{MAX_CHILDREN, MAX_EVIDENCE_BYTES, MAX_MANIFEST_BYTES};
+use hallmark_policy::limits::{
+    MAX_CHILDREN, MAX_EVIDENCE_BYTES, MAX_LARGE_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES,
+};
 
+use crate::gather::Asked;
 use crate::items::ItemKind;
 use crate::read::{Answer, Problem, contradiction};
 use crate::registry::Shared;
@@ -23,7 +26,7 @@ impl Shared {
     /// Everything about an image that a scope asks for.
     pub(crate) async fn gather_within(&self, image: &ImageReference, scope: &Scope, deadline: Instant) -> Evidence {
         if scope.is_image() {
-            return self.gather(image, deadline, None).await;
+            return self.gather(image, deadline, Asked::SMALL).await;
         }
         let with_children = async {
             let mut evidence = self.gather_one(image, scope, deadline).await;
@@ -45,9 +48,9 @@ impl Shared {
 
     /// One image by itself, with its attestations where they are asked for.
     async fn gather_one(&self, image: &ImageReference, scope: &Scope, deadline: Instant) -> Evidence {
-        let mut evidence = self.gather(image, deadline, None).await;
+        let mut evidence = self.gather(image, deadline, Asked::Everything(&scope.large)).await;
         if scope.attestations {
-            self.add_attestations(&mut evidence, deadline).await;
+            self.add_attestations(&mut evidence, &scope.large, deadline).await;
         }
         evidence
     }
@@ -79,13 +82,18 @@ impl Shared {
                 let child = ImageReference::from(PinnedImage { repository: image.repository.clone(), digest });
                 async move { (digest, self.gather_one(&child, scope, deadline).await) }
             });
+            // What is large is held for one child at a time beside those that were gathered.
+            let at_once = if scope.large == Large::Nothing { CHILDREN_AT_ONCE } else { 1 };
             // In the order of the index, so that what is beyond the bound does not depend on who answers first.
-            let mut gathered = stream::iter(gathering).buffered(CHILDREN_AT_ONCE);
+            let mut gathered = stream::iter(gathering).buffered(at_once);
             let mut children = BTreeMap::new();
-            let mut bytes: usize = 0;
+            let (mut small, mut large): (usize, usize) = (0, 0);
             while let Some((digest, child)) = gathered.next().await {
-                bytes = child.contents().fold(bytes, |bytes, content| bytes.saturating_add(content.bytes().len()));
-                if bytes > MAX_EVIDENCE_BYTES {
+                for bytes in child.contents().map(|content| content.bytes().len()) {
+                    let sum = if bytes > MAX_SIGNATURE_BYTES { &mut large } else { &mut small };
+                    *sum = sum.saturating_add(bytes);
+                }
+                if small > MAX_EVIDENCE_BYTES || large > MAX_LARGE_BYTES {
                     relatives.truncated = true;
                     break;
                 }

@@ -90,7 +90,8 @@ pub fn read_recording(folder: &Path) -> Result<Evidence, RecordingError> {
     let bytes = read(&path, MAX_RECORD_BYTES)?;
     let record: Record = serde_json::from_slice(&bytes)
         .map_err(|error| RecordingError::Malformed { path, problem: error.to_string() })?;
-    let max_blob_bytes = u64::try_from(limits::MAX_MANIFEST_BYTES.max(limits::MAX_SIGNATURE_BYTES)).unwrap_or(u64::MAX);
+    let max_blob_bytes =
+        u64::try_from(limits::MAX_MANIFEST_BYTES.max(limits::MAX_ATTESTATION_BYTES)).unwrap_or(u64::MAX);
     Ok(record.restore(|digest| read(&blob_path(folder, digest), max_blob_bytes).ok())?)
 }
 

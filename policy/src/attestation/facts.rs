@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::sbom;
-use super::scan::{COSIGN_SCAN, Finding, IN_TOTO_SCAN, InTotoResult, Report, Scan, in_toto_findings};
+use super::scan::{COSIGN_SCAN, Finding, IN_TOTO_SCAN, InTotoResults, Report, Scan, in_toto_findings};
 use super::vex::{self, VexStatement};
+use crate::limits;
 
 /// What kind of predicate a type stands for, where policies can ask for more than the type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,11 @@ impl Kind {
             Self::Provenance02 | Self::Provenance1 => "SLSA provenance",
             Self::Spdx => "SPDX",
         }
+    }
+
+    /// Whether the predicate is read in passing, so that a large one costs no more memory than its bytes.
+    pub(crate) fn may_be_large(self) -> bool {
+        self.is_sbom() || self.is_scan()
     }
 
     pub(crate) fn is_provenance(self) -> bool {
@@ -101,12 +107,16 @@ pub(crate) enum FactContent {
 
 /// Reads the predicate of a verified statement by its type.
 pub(crate) fn facts(predicate_type: &str, statement: &[u8]) -> Result<Facts, String> {
-    match Kind::of(predicate_type) {
+    let kind = Kind::of(predicate_type);
+    if statement.len() > limits::MAX_SIGNATURE_BYTES && kind.is_some_and(|kind| !kind.may_be_large()) {
+        return Err(format!("it has more than {} bytes", limits::MAX_SIGNATURE_BYTES));
+    }
+    match kind {
         Some(Kind::Provenance1) => read::<Provenance1>(statement)?.facts(),
         Some(Kind::Provenance02) => read::<Provenance02>(statement)?.facts(),
         Some(Kind::CosignScan) => read::<Scan<Report>>(statement)?.facts(Report::findings),
-        Some(Kind::InTotoScan) => read::<Scan<Vec<InTotoResult>>>(statement)?.facts(in_toto_findings),
-        Some(Kind::Spdx) => sbom::spdx(&read::<sbom::Spdx>(statement)?),
+        Some(Kind::InTotoScan) => read::<Scan<InTotoResults>>(statement)?.facts(in_toto_findings),
+        Some(Kind::Spdx) => read::<sbom::Spdx>(statement)?.facts(),
         Some(Kind::CycloneDx) => sbom::cyclone_dx(read(statement)?),
         Some(Kind::OpenVex) => vex::facts(read(statement)?),
         None => Ok(Facts { made: None, content: FactContent::Other }),

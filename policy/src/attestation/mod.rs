@@ -11,7 +11,7 @@ mod scanner;
 mod vex;
 
 use crate::image::{Digest, PinnedImage};
-use crate::signature::{Format, UnsignedSignature, Unwritable, unsigned_statement};
+use crate::signature::{Format, UnsignedSignature, Unwritable, json, unsigned_statement};
 
 pub(crate) use facts::{FactContent, Facts, Kind, facts};
 pub(crate) use predicate_type::Wanted;
@@ -62,10 +62,7 @@ impl Attestation {
         let error = |problem: String| AttestationError::Predicate { problem };
         let text = std::str::from_utf8(predicate).map_err(|problem| error(problem.to_string()))?.trim();
         // The depth is that of the readers: serde_json gives up at 128 levels, and so does whoever reads it back.
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|problem| error(problem.to_string()))?;
-        if !value.is_object() {
-            return Err(error("it is another kind of value".to_owned()));
-        }
+        let _: json::Object = serde_json::from_str(text).map_err(|problem| error(problem.to_string()))?;
         let statement = crate::signature::statement_of(image, predicate_type.as_str(), text);
         Ok(Self { image: image.clone(), predicate_type, statement })
     }

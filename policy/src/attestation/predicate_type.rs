@@ -50,6 +50,13 @@ impl PredicateType {
 }
 
 impl PredicateType {
+    /// Whether an attestation of it may be larger than a signature: not where all of the predicate is held while it is read,
+    /// and where no real one is.
+    #[must_use]
+    pub fn may_be_large(&self) -> bool {
+        self.kind().is_none_or(Kind::may_be_large)
+    }
+
     /// What policies can ask of it, beside that it is there.
     pub(crate) fn kind(&self) -> Option<Kind> {
         Kind::of(&self.0)

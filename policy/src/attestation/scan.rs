@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 
 use super::facts::{FactContent, Facts, first_time};
 use crate::limits;
+use crate::signature::json;
 
 /// The type of cosign's report of a scan, with the scanner's own report inside.
 pub(super) const COSIGN_SCAN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
@@ -126,7 +127,7 @@ pub(super) struct Report {
     // Trivy
     #[serde(default, rename = "SchemaVersion")]
     trivy: Option<serde_json::Number>,
-    #[serde(default, rename = "Results")]
+    #[serde(default, rename = "Results", deserialize_with = "few")]
     results: Option<Vec<TrivyResult>>,
     /// What Trivy found in a cluster, which is not about an image: whole, and as a summary.
     #[serde(default, rename = "Resources")]
@@ -134,18 +135,28 @@ pub(super) struct Report {
     #[serde(default, rename = "Findings")]
     summary: Option<IgnoredAny>,
     // Grype
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few")]
     matches: Option<Vec<GrypeMatch>>,
     // Clair
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few_by_name")]
     package_vulnerabilities: Option<BTreeMap<String, Option<Vec<String>>>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few_by_name")]
     vulnerabilities: Option<BTreeMap<String, ClairVulnerability>>,
+}
+
+fn few<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Vec<T>>, D::Error> {
+    json::at_most(deserializer, limits::MAX_FINDINGS)
+}
+
+fn few_by_name<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, T>>, D::Error> {
+    json::at_most_entries(deserializer, limits::MAX_FINDINGS)
 }
 
 #[derive(Deserialize)]
 struct TrivyResult {
-    #[serde(default, rename = "Vulnerabilities")]
+    #[serde(default, rename = "Vulnerabilities", deserialize_with = "few")]
     vulnerabilities: Option<Vec<TrivyVulnerability>>,
 }
 
@@ -288,7 +299,7 @@ impl TryFrom<GrypeMatch> for Finding {
 }
 
 #[derive(Deserialize)]
-pub(super) struct InTotoResult {
+struct InTotoResult {
     id: String,
     #[serde(default)]
     severity: Option<Vec<InTotoSeverity>>,
@@ -311,7 +322,12 @@ struct InTotoSeverity {
     score: String,
 }
 
-pub(super) fn in_toto_findings(results: Vec<InTotoResult>) -> Result<Vec<Finding>, String> {
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct InTotoResults(#[serde(deserialize_with = "few")] Option<Vec<InTotoResult>>);
+
+pub(super) fn in_toto_findings(results: InTotoResults) -> Result<Vec<Finding>, String> {
+    let results = results.0.ok_or("it has no result")?;
     let finding = |result: InTotoResult| {
         let ratings = result.severity.unwrap_or_default();
         // Of several ratings the worst counts, and one that is not understood may be the worst.

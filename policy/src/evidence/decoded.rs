@@ -214,8 +214,9 @@ impl Inner {
                     let format = Some(signature.format());
                     self.reject(Rejection::new(artifact, format, Code::LimitExceeded, message));
                 }
-                DecodedLayer::Rejected { format, fault } => {
-                    self.reject(Rejection::new(artifact, format, fault.code, fault.detail));
+                DecodedLayer::Rejected { format, claims, fault } => {
+                    let rejection = Rejection::new(artifact, format, fault.code, fault.detail);
+                    self.reject(Rejection { claims, ..rejection });
                 }
                 DecodedLayer::Unknown(cause) if !self.causes.contains(&cause) => self.causes.push(cause),
                 DecodedLayer::Unknown(_) => {}

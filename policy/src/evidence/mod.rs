@@ -20,7 +20,7 @@ use crate::reason::Code;
 pub use decoded::{DecodedEvidence, FoundSignature};
 pub use record::{Record, RecordError, RecordedItem};
 pub use relatives::{Listing, Relatives};
-pub use scope::Scope;
+pub use scope::{Large, Scope};
 
 /// What one question to the outside came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

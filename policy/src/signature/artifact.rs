@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Format, UnverifiedSignature, bundle, envelope, simple_signing};
-use crate::evidence::{Cause, Retrieval};
+use super::{Format, SIGNATURE_PREDICATE_TYPE, UnverifiedSignature, bundle, envelope, simple_signing};
+use crate::attestation::PredicateType;
+use crate::evidence::{Cause, Large, Retrieval};
 use crate::image::{Content, Descriptor, Digest, Manifest, media_type};
 use crate::limits;
 use crate::reason::Code;
@@ -13,6 +14,9 @@ use crate::reason::Code;
 const NOTATION: [&str; 3] = ["application/vnd.cncf.notary.signature", "application/jose+json", "application/cose"];
 /// Media types that say nothing about their content.
 const GENERIC: [&str; 5] = ["", "application/json", "application/octet-stream", "text/plain", media_type::OCI_EMPTY];
+
+/// Where cosign 3 names the type of a bundle's predicate, on the manifest; and cosign 2 that of an envelope's, on the layer.
+const PREDICATE_TYPE: [&str; 2] = ["dev.sigstore.bundle.predicateType", "predicateType"];
 
 /// Why one manifest or layer cannot be read as a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub enum DecodedLayer {
     Rejected {
         /// Its format, as far as it is known.
         format: Option<Format>,
+        /// The type of predicate that it claims, where it was not looked at for its size alone. Nobody has signed that.
+        claims: Option<String>,
         /// What is wrong.
         fault: DecodeFault,
     },
@@ -77,6 +83,22 @@ pub fn may_be_signature(manifest: &Manifest, layer: &Descriptor) -> bool {
         || layer.annotations.contains_key(simple_signing::SIGNATURE_ANNOTATION)
         || claims(artifact_type(manifest))
         || GENERIC.contains(&layer.media_type.as_str())
+}
+
+/// Most bytes of a layer that are looked at, when these attestations may be large.
+#[must_use]
+pub fn most_bytes(manifest: &Manifest, layer: &Descriptor, large: &Large) -> usize {
+    let claimed = claimed_predicate_type(manifest, layer);
+    let is_envelope = matches!(claimed_format(manifest, layer), Some(Format::DsseEnvelope | Format::SigstoreBundle));
+    match is_envelope && claimed != Some(SIGNATURE_PREDICATE_TYPE) && large.includes(claimed) {
+        true => limits::MAX_ATTESTATION_BYTES,
+        false => limits::MAX_SIGNATURE_BYTES,
+    }
+}
+
+fn claimed_predicate_type<'a>(manifest: &'a Manifest, layer: &'a Descriptor) -> Option<&'a str> {
+    let [of_bundle, of_envelope] = PREDICATE_TYPE;
+    layer.annotations.get(of_envelope).or_else(|| manifest.annotations.get(of_bundle)).map(String::as_str)
 }
 
 /// Reads a manifest and those of its layers that may be signatures.
@@ -140,17 +162,26 @@ fn decode_layer(
     repetitions: &mut Repetitions,
 ) -> Option<DecodedLayer> {
     let format = claimed_format(manifest, layer);
+    let rejected = |fault| Some(DecodedLayer::Rejected { format, claims: None, fault });
+    // What only might have been a signature, and cannot be one at its size, is some other artifact.
+    let too_large = |fault| {
+        let claimed = claimed_predicate_type(manifest, layer);
+        let claims = claimed.filter(|claimed| claimed.parse::<PredicateType>().is_ok()).map(str::to_owned);
+        format.map(|_| DecodedLayer::Rejected { format, claims, fault })
+    };
     if format == Some(Format::Notation) {
-        let fault = DecodeFault::unsupported("Notary Project signatures");
-        return Some(DecodedLayer::Rejected { format, fault });
+        return rejected(DecodeFault::unsupported("Notary Project signatures"));
     }
     let embedded = layer.embedded();
     let content = match (items.get(&layer.digest), &embedded) {
         (Some(Retrieval::Content(content)), _) | (None | Some(_), Some(content)) => content,
         (Some(Retrieval::Rejected(fault)), None) => {
+            let is_large = usize::try_from(layer.size).is_ok_and(|size| size > limits::MAX_SIGNATURE_BYTES);
             let fault = DecodeFault { code: fault.code, detail: fault.detail.clone() };
-            // What only might have been a signature, and cannot be one at its size, is some other artifact.
-            return format.map(|_| DecodedLayer::Rejected { format, fault });
+            return match is_large && fault.code == Code::LimitExceeded {
+                true => too_large(fault),
+                false => format.and_then(|_| rejected(fault)),
+            };
         }
         (Some(Retrieval::Unknown(cause)), None) => return Some(DecodedLayer::Unknown(cause.clone())),
         (None, None) => {
@@ -158,20 +189,20 @@ fn decode_layer(
             return Some(DecodedLayer::Unknown(Cause::new(Code::RegistryInconsistent, detail)));
         }
     };
-    if content.bytes().len() > limits::MAX_SIGNATURE_BYTES {
-        let detail = format!("a signature of more than {} bytes is not looked at", limits::MAX_SIGNATURE_BYTES);
-        let fault = DecodeFault { code: Code::LimitExceeded, detail };
-        return format.map(|_| DecodedLayer::Rejected { format, fault });
+    // Whether so much is asked for is decided before it is fetched.
+    let most = most_bytes(manifest, layer, &Large::OfAnyType);
+    if content.bytes().len() > most {
+        let detail = format!("a signature of more than {most} bytes is not looked at");
+        return too_large(DecodeFault { code: Code::LimitExceeded, detail });
     }
     if u64::try_from(content.bytes().len()).ok() != Some(layer.size) {
         let fault = DecodeFault::malformed(format!("its descriptor says {} bytes", layer.size));
-        return format.map(|_| DecodedLayer::Rejected { format, fault });
+        return format.and_then(|_| rejected(fault));
     }
     if !repetitions.allow(content) {
         let detail =
             format!("with `{}` once more, more than {} bytes were read", layer.digest, limits::MAX_EVIDENCE_BYTES);
-        let fault = DecodeFault { code: Code::LimitExceeded, detail };
-        return Some(DecodedLayer::Rejected { format, fault });
+        return rejected(DecodeFault { code: Code::LimitExceeded, detail });
     }
     let decoded = match layer.annotations.get(simple_signing::SIGNATURE_ANNOTATION) {
         // cosign writes an empty annotation beside an envelope, whose signature is inside.
@@ -186,10 +217,10 @@ fn decode_layer(
         }
         None => return None,
     };
-    Some(match decoded {
-        Ok(signature) => DecodedLayer::Signature(signature),
-        Err(fault) => DecodedLayer::Rejected { format, fault },
-    })
+    match decoded {
+        Ok(signature) => Some(DecodedLayer::Signature(signature)),
+        Err(fault) => rejected(fault),
+    }
 }
 
 fn claimed_format(manifest: &Manifest, layer: &Descriptor) -> Option<Format> {

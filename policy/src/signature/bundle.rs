@@ -20,8 +20,14 @@ use crate::verify::{KeyId, PublicKey};
 struct Shape {
     media_type: String,
     verification_material: MaterialShape,
-    dsse_envelope: Option<IgnoredAny>,
+    dsse_envelope: Option<EnvelopeShape>,
     message_signature: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct EnvelopeShape {
+    #[serde(default, deserialize_with = "length")]
+    payload: usize,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +78,7 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
         key_hint,
         message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
         signature: envelope.signature.sig.into_bytes(),
-        payload: Payload::Dsse { payload_type: envelope.payload_type, payload },
+        payload: Payload::Dsse { payload_type: envelope.payload_type, length: payload.len() },
         material: Box::new(Ok(material)),
         timestamps,
     })
@@ -83,8 +89,32 @@ fn read(bytes: &[u8]) -> Result<wire::Bundle, DecodeFault> {
     let malformed = |error: &dyn std::fmt::Display| DecodeFault::malformed(format!("not a Sigstore bundle: {error}"));
     let shape: Shape = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     check_shape(&shape)?;
+    // Only the statement may be large: what else there is becomes many times its size while it is read.
+    let payload = shape.dsse_envelope.as_ref().map_or(0, |envelope| envelope.payload);
+    if bytes.len().saturating_sub(payload) > limits::MAX_SIGNATURE_BYTES {
+        let detail =
+            format!("a bundle of more than {} bytes beside its payload is not looked at", limits::MAX_SIGNATURE_BYTES);
+        return Err(DecodeFault { code: Code::LimitExceeded, detail });
+    }
     let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
     wire::Bundle::from_json(text).map_err(|error| malformed(&error))
+}
+
+/// The length of a text, which is not kept.
+fn length<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    struct Length;
+    impl serde::de::Visitor<'_> for Length {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<usize, E> {
+            Ok(text.len())
+        }
+    }
+    deserializer.deserialize_str(Length)
 }
 
 /// A bundle with all that vouches for it.

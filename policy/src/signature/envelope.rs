@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse, legacy};
+use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse, json, legacy};
 use crate::image::Content;
 
 #[derive(Serialize, Deserialize)]
@@ -15,7 +15,15 @@ use crate::image::Content;
 struct Envelope {
     payload_type: String,
     payload: String,
+    #[serde(deserialize_with = "few")]
     signatures: Vec<Signature>,
+}
+
+/// Most signatures that are counted; more than one is one too many anyway.
+const MAX_COUNTED: usize = 32;
+
+fn few<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Signature>, D::Error> {
+    json::at_most(deserializer, MAX_COUNTED).map(Option::unwrap_or_default)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,7 +63,7 @@ pub(super) fn decode(
         key_hint: None,
         message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
         signature: decode(&signature.sig)?,
-        payload: Payload::Dsse { payload_type: envelope.payload_type, payload },
+        payload: Payload::Dsse { payload_type: envelope.payload_type, length: payload.len() },
         material: Box::new(legacy::material(annotations)),
         timestamps: legacy::timestamps(annotations),
     })

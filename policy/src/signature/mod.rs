@@ -7,7 +7,7 @@ mod artifact;
 mod bundle;
 mod dsse;
 mod envelope;
-mod json;
+pub(crate) mod json;
 mod legacy;
 mod simple_signing;
 mod statement;
@@ -22,7 +22,7 @@ use crate::limits;
 use crate::sigstore::{BundleContent, BundleMaker, Identity, LogAnswer, Material, write_bundle};
 use crate::verify::{KeyId, PublicKey};
 
-pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, may_be_signature};
+pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, may_be_signature, most_bytes};
 pub(crate) use artifact::{Repetitions, decode_artifact_within};
 pub(crate) use bundle::read_whole as read_whole_bundle;
 pub use dsse::pre_authentication_encoding;
@@ -81,12 +81,12 @@ pub struct UnverifiedSignature {
 /// The bytes that hold the claims, and how to read them once they are verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Payload {
-    /// A DSSE payload and its type; both are inside the signed message.
+    /// A DSSE payload: the end of the signed message, which has all of it.
     Dsse {
         /// `payloadType` of the envelope.
         payload_type: String,
-        /// The decoded payload.
-        payload: Vec<u8>,
+        /// How many bytes of the message the payload has.
+        length: usize,
     },
     /// A simple-signing document; it is the signed message itself.
     SimpleSigning,
@@ -126,13 +126,10 @@ impl UnverifiedSignature {
 
     /// Bytes that it holds in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let payload = match &self.payload {
-            Payload::Dsse { payload_type, payload } => payload_type.len() + payload.len(),
-            Payload::SimpleSigning => 0,
-        };
+        let payload_type = self.envelope().map_or(0, |(payload_type, _)| payload_type.len());
         let timestamps: usize = self.timestamps.iter().map(Vec::len).sum();
         let material = self.material.as_ref().as_ref().map_or(0, Material::bytes);
-        self.message.len() + self.signature.len() + payload + timestamps + material
+        self.message.len() + self.signature.len() + payload_type + timestamps + material
     }
 
     /// Who made it and who logged it, unverified.
@@ -143,7 +140,10 @@ impl UnverifiedSignature {
     /// Type and payload, where an envelope was signed.
     pub(crate) fn envelope(&self) -> Option<(&str, &[u8])> {
         match &self.payload {
-            Payload::Dsse { payload_type, payload } => Some((payload_type, payload)),
+            Payload::Dsse { payload_type, length } => {
+                let start = self.message.len().checked_sub(*length)?;
+                Some((payload_type, self.message.get(start..)?))
+            }
             Payload::SimpleSigning => None,
         }
     }
@@ -158,10 +158,7 @@ impl UnverifiedSignature {
 
     /// The bytes of the statement inside, for a signature that a key has verified.
     pub(crate) fn statement(&self) -> Option<&[u8]> {
-        match &self.payload {
-            Payload::Dsse { payload, .. } => Some(payload),
-            Payload::SimpleSigning => None,
-        }
+        self.envelope().map(|(_, payload)| payload)
     }
 
     /// RFC 3161 timestamp responses, unverified.
@@ -205,10 +202,8 @@ pub(crate) struct Attested {
 
 /// What is attested; `None` for what is no attestation: a plain signature.
 pub(crate) fn attested(signature: &UnverifiedSignature) -> Option<Result<Attested, ClaimFault>> {
-    match &signature.payload {
-        Payload::Dsse { payload_type, payload } => statement::attested(payload_type, payload),
-        Payload::SimpleSigning => None,
-    }
+    let (payload_type, payload) = signature.envelope()?;
+    statement::attested(payload_type, payload)
 }
 
 /// What a statement that is to be signed attests.
@@ -239,9 +234,9 @@ pub(crate) fn unsigned_statement(format: Format, payload: Vec<u8>) -> Result<Uns
 }
 
 pub(crate) fn claims(signature: &UnverifiedSignature) -> Result<Claims, ClaimFault> {
-    let claims = match &signature.payload {
-        Payload::Dsse { payload_type, payload } => statement::claims(payload_type, payload),
-        Payload::SimpleSigning => simple_signing::claims(&signature.message),
+    let claims = match signature.envelope() {
+        Some((payload_type, payload)) => statement::claims(payload_type, payload),
+        None => simple_signing::claims(&signature.message),
     }?;
     match claims.images.iter().find_map(|image| annotation_problem(&image.annotations)) {
         Some(problem) => {

@@ -18,14 +18,13 @@ const STATEMENT_TYPE_V0_1: &str = "https://in-toto.io/Statement/v0.1";
 /// The predicate type that says "this image is signed", and nothing more (cosign 3).
 pub const SIGNATURE_PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
     #[serde(rename = "_type")]
     statement_type: String,
     subject: Vec<Subject>,
     predicate_type: String,
-    #[serde(default)]
     predicate: serde_json::Value,
 }
 
@@ -59,16 +58,28 @@ pub(super) fn encode(statement: &Statement) -> Vec<u8> {
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
-/// The parts of an attestation's statement that say what it is about; the predicate is read by its type.
+/// The parts of a statement that say what it is about; the predicate is read by its type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Attestation {
+struct Outline {
     #[serde(rename = "_type")]
     statement_type: String,
+    #[serde(deserialize_with = "subjects")]
     subject: Vec<Subject>,
     predicate_type: String,
     #[serde(default)]
     predicate: Option<serde::de::IgnoredAny>,
+}
+
+fn subjects<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Subject>, D::Error> {
+    json::at_most(deserializer, limits::MAX_SUBJECTS).map(Option::unwrap_or_default)
+}
+
+/// What a plain signature says beside what it is about.
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    predicate: serde_json::Value,
 }
 
 /// The statement that a predicate, the text of a JSON object, holds of an image.
@@ -93,7 +104,7 @@ pub(super) fn attested(payload_type: &str, payload: &[u8]) -> Option<Result<Atte
         return Some(Err(ClaimFault::PayloadType { found: payload_type.to_owned() }));
     }
     let malformed = |problem: String| Some(Err(ClaimFault::Malformed { problem }));
-    let document: Attestation = match serde_json::from_slice(payload) {
+    let document: Outline = match serde_json::from_slice(payload) {
         Ok(document) => document,
         Err(error) => return malformed(error.to_string()),
     };
@@ -106,8 +117,8 @@ pub(super) fn attested(payload_type: &str, payload: &[u8]) -> Option<Result<Atte
     if document.predicate.is_none() {
         return malformed("it has no predicate".to_owned());
     }
-    if document.subject.is_empty() || document.subject.len() > limits::MAX_SUBJECTS {
-        return malformed(format!("it has no subject, or more than {}", limits::MAX_SUBJECTS));
+    if document.subject.is_empty() {
+        return malformed("it has no subject".to_owned());
     }
     let images = document.subject.into_iter().map(claimed).collect::<Result<_, _>>();
     let facts = crate::attestation::facts(&document.predicate_type, payload);
@@ -121,10 +132,12 @@ pub(super) fn claims(payload_type: &str, payload: &[u8]) -> Result<Claims, Claim
     if document.predicate_type != SIGNATURE_PREDICATE_TYPE {
         return Err(ClaimFault::PredicateType { found: document.predicate_type });
     }
-    if document.subject.len() > limits::MAX_SUBJECTS {
-        return Err(malformed(format!("it has more than {} subjects", limits::MAX_SUBJECTS)));
+    // A predicate that is kept while it is read becomes many times its size; that of a plain signature is small.
+    if payload.len() > limits::MAX_SIGNATURE_BYTES {
+        return Err(malformed(format!("it has more than {} bytes", limits::MAX_SIGNATURE_BYTES)));
     }
-    let expires = expiry(document.predicate.get(EXPIRES_FIELD))?;
+    let said: Said = serde_json::from_slice(payload).map_err(|error| malformed(error.to_string()))?;
+    let expires = expiry(said.predicate.get(EXPIRES_FIELD))?;
     document.subject.into_iter().map(claimed).collect::<Result<_, _>>().map(|images| Claims { images, expires })
 }
 
@@ -135,12 +148,12 @@ pub(crate) fn subject_digests(payload_type: &str, payload: &[u8]) -> Result<Vec<
 }
 
 /// A statement of any kind, of a version that is known.
-fn read(payload_type: &str, payload: &[u8]) -> Result<Document, ClaimFault> {
+fn read(payload_type: &str, payload: &[u8]) -> Result<Outline, ClaimFault> {
     if payload_type != PAYLOAD_TYPE {
         return Err(ClaimFault::PayloadType { found: payload_type.to_owned() });
     }
     let malformed = |error: serde_json::Error| ClaimFault::Malformed { problem: error.to_string() };
-    let document: Document = serde_json::from_slice(payload).map_err(malformed)?;
+    let document: Outline = serde_json::from_slice(payload).map_err(malformed)?;
     if document.statement_type != STATEMENT_TYPE && document.statement_type != STATEMENT_TYPE_V0_1 {
         return Err(ClaimFault::PayloadType { found: document.statement_type });
     }

@@ -28,6 +28,9 @@ pub fn scope(question: &Question, trust: &TrustSnapshot) -> Scope {
     let Selection::Rules(rules) = trust.select(&question.image, question.namespace.as_deref()) else { return scope };
     for Applicable { rule, .. } in rules {
         scope.attestations |= !rule.attestations.is_empty();
+        for gate in &rule.attestations {
+            scope.large = scope.large.and(&gate.types);
+        }
         match rule.platforms {
             Platforms::Requested if takes_parent(question, rule.signed_parent) => {
                 scope.parent = question.image.tag().cloned();

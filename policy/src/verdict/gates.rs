@@ -129,8 +129,12 @@ impl Look<'_, '_> {
     fn at(&mut self, asked: &[AuthorityIndex], wanted: Wanted<'_>) -> Found {
         let Self { rule, evidence, digest, now, .. } = *self;
         let mut found = Found::default();
-        // What lies beyond a bound was not seen, nor was what came with other bytes than it was listed with.
-        let unseen = |rejection: &&Rejection| matches!(rejection.code, Code::LimitExceeded | Code::DigestMismatch);
+        // What lies beyond a bound was not seen, nor was what came with other bytes than it was listed with. What is too large
+        // and claims to be of another type is not asked for: whoever made it lie could as well have withheld it.
+        let unseen = |rejection: &&Rejection| match rejection.code {
+            Code::LimitExceeded => rejection.claims.as_deref().is_none_or(|claimed| wanted.includes(claimed)),
+            code => code == Code::DigestMismatch,
+        };
         let unseen = evidence.rejections().iter().filter(unseen);
         found.obstacles.extend(unseen.map(|rejection| Reason::new(rejection.code, rejection.message.clone())));
         // What was signed in those that count, and in the others.

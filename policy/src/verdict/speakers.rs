@@ -72,7 +72,7 @@ pub(super) struct Speaker<'a> {
 pub(super) struct Unheard<'a> {
     pub(super) rejection: Rejection,
     /// Who made it, where that is a fact and the word of logs or timestamp authorities is all that is missing.
-    pub(super) unproven: Option<Unproven<'a>>,
+    pub(super) unproven: Option<Box<Unproven<'a>>>,
 }
 
 /// An authority's own signature that does not count for want of those who must have seen it.
@@ -129,6 +129,11 @@ pub(super) fn speakers<'a, 'e>(
     spoken
 }
 
+/// As how many checks it counts to try one key on a signature.
+pub(super) fn checks(found: &FoundSignature) -> usize {
+    1 + found.signature.message().len() / limits::CHECKED_BYTES
+}
+
 /// How many log entries a signature carries, and how many timestamps.
 fn carried(found: &FoundSignature) -> (usize, usize) {
     let entries = found.signature.material().map_or(0, |material| material.entries.len());
@@ -173,7 +178,7 @@ impl<'a> Listening<'a, '_> {
                 Ok(vouchers) => vouchers,
                 Err(refusal) => {
                     let rejection = reject(found, refusal, Some(&known.name));
-                    let unproven = Some(Unproven { authority, facts, window: &key.window, time });
+                    let unproven = Some(Box::new(Unproven { authority, facts, window: &key.window, time }));
                     return Err(Unheard { rejection, unproven });
                 }
             };
@@ -222,7 +227,7 @@ impl<'a> Listening<'a, '_> {
         let known = self.asked.iter().filter_map(|index| Some((*index, policy.authority(*index)?)));
         let keys = known.flat_map(|(index, known)| known.keys.iter().map(move |key| (index, known, key)));
         for (authority, known, key) in keys.take(tries) {
-            self.budget.take_checks(1).map_err(|refusal| reject(found, refusal, None))?;
+            self.budget.take_checks(checks(found)).map_err(|refusal| reject(found, refusal, None))?;
             if let Some(facts) = authenticate(&found.signature, &key.key, &found.memo) {
                 return Ok((authority, known, key, facts));
             }

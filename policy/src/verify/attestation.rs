@@ -127,7 +127,7 @@ pub(crate) fn judge_attestation(
     Some(check(attested, facts, window, time, digest, wanted, now).map_or_else(
         |(code, message)| {
             let authority = Some(authority.to_owned());
-            Err(Rejection { artifact, format: Some(facts.format()), code, message, authority })
+            Err(Rejection { authority, ..Rejection::new(artifact, Some(facts.format()), code, message) })
         },
         |attested| {
             Ok(VerifiedAttestation {

@@ -167,11 +167,8 @@ pub fn judge(
     now: Timestamp,
 ) -> Result<VerifiedSignature, Vec<Rejection>> {
     let reject = |(code, message): (Code, String)| Rejection {
-        artifact,
-        format: Some(facts.format()),
-        code,
-        message,
         authority: Some(authority.to_owned()),
+        ..Rejection::new(artifact, Some(facts.format()), code, message)
     };
     let mut waivable = Vec::new();
     let mut contradicts = |refusal: Refusal| {

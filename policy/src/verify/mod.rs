@@ -143,8 +143,11 @@ pub fn check_attestation_before_attaching(
 ) -> Result<AttachableSignature, Rejection> {
     let artifact = crate::image::Digest::of(encoded.blob());
     let rejected = |code, message| Rejection::new(artifact, Some(encoded.format()), code, message);
-    if encoded.blob().len() > crate::limits::MAX_SIGNATURE_BYTES {
-        let most = crate::limits::MAX_SIGNATURE_BYTES;
+    let most = match attestation.predicate_type.may_be_large() {
+        true => crate::limits::MAX_ATTESTATION_BYTES,
+        false => crate::limits::MAX_SIGNATURE_BYTES,
+    };
+    if encoded.blob().len() > most {
         let message =
             format!("the attestation has {} bytes, and nobody looks at more than {most}", encoded.blob().len());
         return Err(rejected(Code::LimitExceeded, message));

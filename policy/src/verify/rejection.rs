@@ -18,13 +18,15 @@ pub struct Rejection {
     pub message: String,
     /// The authority whose key made it, once that is a fact.
     pub authority: Option<String>,
+    /// Of what was not looked at for its size: the type of predicate that it claims. Nobody has signed that.
+    pub claims: Option<String>,
 }
 
 impl Rejection {
     /// A rejection of an item whose author is not known.
     #[must_use]
     pub fn new(artifact: Digest, format: Option<Format>, code: Code, message: String) -> Self {
-        Self { artifact, format, code, message, authority: None }
+        Self { artifact, format, code, message, authority: None, claims: None }
     }
 }
 

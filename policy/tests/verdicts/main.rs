@@ -21,6 +21,8 @@ mod instances;
 #[cfg(test)]
 mod keyless;
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod mutants;

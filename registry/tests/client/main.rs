@@ -11,6 +11,7 @@ mod credential_programs;
 mod credentials;
 mod doctor;
 mod gather;
+mod large;
 mod listings;
 mod mirrors;
 mod patience;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use hallmark_policy::Code;
 use hallmark_policy::attestation::{Attestation, PredicateType};
-use hallmark_policy::evidence::{DecodedEvidence, Scope};
+use hallmark_policy::evidence::{DecodedEvidence, Large, Scope};
 use hallmark_policy::image::{ImageReference, PinnedImage};
-use hallmark_policy::limits::MAX_SIGNATURE_BYTES;
+use hallmark_policy::limits::{MAX_ATTESTATION_BYTES, MAX_SIGNATURE_BYTES};
 use hallmark_policy::signature::Format;
 use hallmark_policy::verdict::find_attestations;
 use hallmark_policy::verify::{AttachableSignature, check_attestation_before_attaching};
@@ -140,9 +140,9 @@ fn read_input(arguments: &Arguments) -> Result<Said, Failure> {
         return Ok(Said::Scan(scanned));
     }
     match (&arguments.statement, &arguments.predicate, &arguments.predicate_type) {
-        (Some(path), _, _) => Ok(Said::Statement(read(path, MAX_SIGNATURE_BYTES)?)),
+        (Some(path), _, _) => Ok(Said::Statement(read(path, MAX_ATTESTATION_BYTES)?)),
         (None, Some(path), Some(predicate_type)) => {
-            Ok(Said::Predicate(predicate_type.clone(), read(path, MAX_SIGNATURE_BYTES)?))
+            Ok(Said::Predicate(predicate_type.clone(), read(path, MAX_ATTESTATION_BYTES)?))
         }
         _ => {
             let hint = "give `--predicate FILE --type TYPE`, or `--statement FILE`";
@@ -194,7 +194,7 @@ impl Job<'_> {
             }
         };
         report.pinned = Some(pinned.to_string());
-        let known = self.known(&pinned).await;
+        let known = self.known(&pinned, &attestation.predicate_type).await;
         let mut exit = Exit::Success;
         for key in &self.attacher.keys {
             for format in &self.formats {
@@ -227,8 +227,9 @@ impl Job<'_> {
 
     /// What is attached to the image. What cannot be read counts as not there: attaching the same once more does no
     /// harm.
-    async fn known(&self, image: &PinnedImage) -> DecodedEvidence {
-        let scope = Scope { attestations: self.formats.contains(&Format::DsseEnvelope), ..Scope::IMAGE };
+    async fn known(&self, image: &PinnedImage, predicate_type: &PredicateType) -> DecodedEvidence {
+        let attestations = self.formats.contains(&Format::DsseEnvelope);
+        let scope = Scope { attestations, large: Large::of_type(predicate_type), ..Scope::IMAGE };
         let deadline = self.arguments.registry.deadline();
         let reference = image.clone().into();
         DecodedEvidence::new(self.attacher.registry.gather_within(&reference, &scope, deadline).await)
@@ -282,6 +283,13 @@ impl Job<'_> {
         let has_timestamps = is_real && format == Format::SigstoreBundle && self.attacher.timestamps.len() > 0;
         let answers = if has_timestamps { self.attacher.timestamps.ask(&signature).await? } else { Vec::new() };
         let encoded = unsigned.encode_with_timestamps(key.public(), &signature, answers);
+        if encoded.blob().len() > MAX_SIGNATURE_BYTES && attestation.predicate_type.may_be_large() {
+            let (bytes, kind) = (encoded.blob().len(), &attestation.predicate_type);
+            self.attacher.output.warning(&format!(
+                "the attestation has {bytes} bytes: beyond {MAX_SIGNATURE_BYTES} it is looked at only by rules and commands that \
+                 ask for `{kind}`, and some registries and versions of Hallmark take no more"
+            ));
+        }
         let checked = check_attestation_before_attaching(encoded, key.public(), attestation, self.attacher.now());
         checked.map_err(|rejection| {
             let message = format!("the new attestation was not attached: {}", rejection.message);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use hallmark_policy::attestation::PredicateType;
-use hallmark_policy::evidence::{DecodedEvidence, Scope};
+use hallmark_policy::evidence::{DecodedEvidence, Large, Scope};
 use hallmark_policy::image::{ImageReference, PinnedImage};
 use hallmark_policy::verdict::{FoundAttestations, find_attestations};
 use hallmark_policy::verify::PublicKey;
@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let deadline = arguments.registry.deadline();
     let now = registry_access::clock()();
     let found = registry_access::wait(async {
-        let asked = images.iter().map(|image| look(&registry, image, deadline));
+        let asked = images.iter().map(|image| look(&registry, image, &arguments.predicate_type, deadline));
         futures_util::future::join_all(asked).await
     })?;
     let mut exit = Exit::Success;
@@ -120,8 +120,13 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
 }
 
 /// Everything that may be an attestation of an image.
-async fn look(registry: &Registry, image: &ImageReference, deadline: Instant) -> DecodedEvidence {
-    let scope = Scope { attestations: true, ..Scope::IMAGE };
+async fn look(
+    registry: &Registry,
+    image: &ImageReference,
+    predicate_type: &PredicateType,
+    deadline: Instant,
+) -> DecodedEvidence {
+    let scope = Scope { attestations: true, large: Large::of_type(predicate_type), ..Scope::IMAGE };
     DecodedEvidence::new(registry.gather_within(image, &scope, deadline).await)
 }
 

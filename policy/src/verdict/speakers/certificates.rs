@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Listening, Speaker, Unheard, Unproven, reject};
+use super::{Listening, Speaker, Unheard, Unproven, checks, reject};
 use crate::evidence::FoundSignature;
 use crate::limits;
 use crate::reason::Code;
@@ -100,7 +100,8 @@ impl<'a> Listening<'a, '_> {
                 Err(refusal) => {
                     if is_unseen(refusal.code) {
                         let (facts, window) = (introduction.facts(), &KeyWindow::UNBOUNDED);
-                        unproven = Some(Unproven { authority: asked.index, facts, window, time: TimeEvidence::NONE });
+                        let time = TimeEvidence::NONE;
+                        unproven = Some(Box::new(Unproven { authority: asked.index, facts, window, time }));
                     }
                     refused = Some(reject(found, refusal, Some(&asked.authority.name)));
                 }
@@ -118,7 +119,7 @@ impl<'a> Listening<'a, '_> {
 
     fn introduced(&mut self, found: &FoundSignature, root: &NamedRoot) -> Result<Introduced, Refusal> {
         let [authorities, _] = root.root.chains();
-        self.budget.take_checks(1 + authorities)?;
+        self.budget.take_checks(checks(found) + authorities)?;
         Ok(introduce(&found.signature, &root.root, &found.memo))
     }
 
