@@ -133,7 +133,8 @@ codes! {
         "the entry belongs to another signature or was altered; sign again and find out who changed it";
     /// Fewer trusted transparency logs hold an entry of the signature than are asked for.
     LogEntryMissing = "log-entry-missing", Deny, 12,
-        "sign again with the log that is asked for, or use the trust root that has it";
+        "sign again with the log that is asked for, enter what `--log-later` signed with `hallmark complete`, or use the trust root \
+         that has it";
     /// An item in the registry does not follow its format.
     Malformed = "malformed", Deny, 12,
         "the item was not written by a signing tool, or was damaged; remove it and sign again";

@@ -219,7 +219,7 @@ impl<'a> Listening<'a, '_> {
                 return Ok((authority, known, key, facts));
             }
             let (id, name) = (key.key.id(), &known.name);
-            let message = format!("key `{id}` is that of `{name}`, which this rule does not ask for");
+            let message = format!("key `{id}` is that of `{name}`, whose signature is not asked for");
             return Err(reject(found, Refusal { code: Code::UntrustedKey, message }, None));
         }
         // A hint is only a hint: the other keys of the rule's authorities are tried as well.

@@ -710,6 +710,16 @@ proptest! {
 }
 
 #[test]
+fn must_not_say_of_whom_a_demand_asks_for_that_the_rule_does_not_ask_for_them() {
+    let attached = signed().attested(2, PROVENANCE, &provenance("b", "s"));
+    let verdict =
+        judged(attached, "{name: built, types: [slsaprovenance1], from: k2}, {name: listed, types: [spdx], from: k2}");
+    let [rejection] = verdict.rejected() else { panic!("{:?}", verdict.rejected()) };
+    assert_eq!(rejection.code, Code::UntrustedKey);
+    assert!(rejection.message.ends_with("is that of `k2`, whose signature is not asked for"), "{}", rejection.message);
+}
+
+#[test]
 fn the_verdict_says_which_attestations_it_rests_on() {
     let verdict = judged(signed().attested(2, PROVENANCE, &provenance("b", "s")), ANY);
     let met = verdict.attestations();
