@@ -43,7 +43,7 @@ pub use copy::{
     AttachedItem, Copied, CopyError, Counts, Destination, Options as CopyOptions, Origin, Progress as CopyProgress,
     SavedImage,
 };
-pub use credentials::{CredentialError, CredentialSource};
+pub use credentials::{CredentialError, CredentialSource, KEY_SECRETS};
 pub use doctor::{Check, Finding};
 pub use layout::{Layout, LayoutError, LayoutImage, LayoutName, LayoutReference, LayoutReferenceError};
 pub use mirror::{Location, Mirror, Route, Routing, RoutingError, Serves};

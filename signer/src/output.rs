@@ -133,7 +133,7 @@ impl Output {
 
     /// Prints lines on stderr: why there is no answer on stdout.
     pub(crate) fn errors(&self, text: &Text) {
-        let _ = io::stderr().lock().write_all(text.render(colour(&io::stderr())).as_bytes());
+        say(text);
     }
 
     /// Prints a line on stderr with `--verbose`.
@@ -147,6 +147,12 @@ impl Output {
     pub(crate) fn warning(&self, text: &str) {
         warn_line(Style::Doubt, "warning: ", text);
     }
+}
+
+/// Prints lines on stderr for the person at the terminal, who is to do something.
+pub(crate) fn say(text: &Text) {
+    // There is nowhere left to tell that stderr is closed.
+    let _ = io::stderr().lock().write_all(text.render(colour(&io::stderr())).as_bytes());
 }
 
 /// Prints why the program fails, and what to do, on stderr.

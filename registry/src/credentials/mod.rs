@@ -30,6 +30,7 @@ use docker_helper::Helper;
 pub use error::CredentialError;
 pub(crate) use error::Unavailable;
 use files::{Files, Place, Watched};
+pub use program::KEY_SECRETS;
 use provider::Provider;
 pub(crate) use secret::Secret;
 

@@ -14,9 +14,9 @@ use zeroize::Zeroizing;
 use super::limits::{LINGER, MAX_ANSWER_BYTES, MAX_COMPLAINT_BYTES, MAX_STDERR_BYTES};
 use crate::quote::quote;
 
-/// What the programs inherit of our environment is all but this: what opens signing keys (passphrases, PINs, the tokens of
-/// key servers, the token that says who signs) is for nobody else.
-const KEY_SECRETS: [&str; 8] = [
+/// What other people's programs inherit of our environment is all but this: what opens signing keys (passphrases, PINs, the
+/// tokens of key servers, the token that says who signs) is for nobody else.
+pub const KEY_SECRETS: [&str; 8] = [
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "BAO_TOKEN",
     "COSIGN_PASSWORD",

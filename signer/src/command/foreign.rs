@@ -18,7 +18,7 @@ const CREDENTIALS: &str = "log in with `docker login`; credentials are read from
 const DEVICE: &str = "name the key with `--key`: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI";
 
 /// Flag of cosign, and what to do instead.
-const FLAGS: [(&str, &str); 43] = [
+const FLAGS: [(&str, &str); 46] = [
     ("--allow-insecure-bundle", "bundles are always verified; leave the flag out"),
     ("--attachment", "attachments are artifacts of their own: name them by digest"),
     ("--attachment-tag-prefix", "the tag is always `sha256-<hex>.sig`; leave the flag out"),
@@ -29,6 +29,7 @@ const FLAGS: [(&str, &str); 43] = [
     ("--certificate-chain", CERTIFICATE),
     ("--check-claims", "what was signed is always compared with the image; leave the flag out"),
     ("--experimental-oci11", "the referrers API is always used where the registry has one; leave the flag out"),
+    ("--fulcio-auth-flow", SIGNING),
     ("--fulcio-url", SIGNING),
     ("--identity-token", SIGNING),
     ("--insecure-ignore-sct", DEMANDS),
@@ -45,8 +46,10 @@ const FLAGS: [(&str, &str); 43] = [
         "verify a recording instead: `hallmark evidence fetch IMAGE -d DIR`, then `hallmark verify IMAGE --evidence DIR`",
     ),
     ("--oidc-client-id", SIGNING),
-    ("--oidc-issuer", KEYLESS),
+    ("--oidc-client-secret-file", "log in as a public client: `--oidc-client-id` names it, and it has no secret"),
+    ("--oidc-issuer", SIGNING),
     ("--oidc-provider", SIGNING),
+    ("--oidc-redirect-url", SIGNING),
     ("--output-certificate", KEYLESS),
     ("--output-payload", "use `--output-bundle FILE`"),
     ("--output-signature", "use `--output-bundle FILE`"),

@@ -21,6 +21,9 @@ A key is made for this one signature; the certificate authority says whose it is
 authority see it. Without --signing-config, these are the services of the public-good instance: who you are is then \
 published, for ever. The bundle is verified by the trusted root before it is written.
 
+Who you are says an identity token; at a terminal where nothing offers one, you log in, and are asked whether that may be \
+published. With a token, nothing is asked.
+
 With --key, that key signs, no certificate is asked for, and logs and authorities see the signature all the same.
 
 Examples:
@@ -45,6 +48,9 @@ pub(super) struct Arguments {
     /// Sign with this private key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI
     #[arg(long, value_name = "KEY", conflicts_with = "identity_token")]
     key: Option<String>,
+    /// Do not ask whether who you are may be published, when you log in
+    #[arg(short, long)]
+    yes: bool,
     #[command(flatten)]
     sigstore: sigstore::Arguments,
     #[command(flatten)]
@@ -97,6 +103,11 @@ impl Job<'_> {
         };
         // What could not be verified is not begun: a certificate would be published for nothing.
         let about = self.about()?;
+        // Whoever gives a token has decided; only somebody who logs in is there to be asked.
+        if self.session.takes_a_login() {
+            let what = self.arguments.artifact.display().to_string();
+            self.arguments.sigstore.introduce(&self.session, &what, self.arguments.yes).await?;
+        }
         let certified;
         let managed;
         let (key, maker) = match &self.arguments.key {

@@ -111,6 +111,11 @@ impl Ceremony {
         &self.audience
     }
 
+    /// Where people log in, if the services say so.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.services.issuer.as_deref()
+    }
+
     pub(crate) fn http(&self) -> &Http {
         &self.http
     }

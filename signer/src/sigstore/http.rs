@@ -194,6 +194,13 @@ pub(crate) fn address(text: &str, what: &str) -> Result<Url, Failure> {
     }
 }
 
+/// Whether what is secret may be sent to an address, which may have a query: https, or this machine.
+pub(super) fn may_be_told(url: &Url) -> bool {
+    let mut bare = url.clone();
+    bare.set_query(None);
+    address(bare.as_str(), "it").is_ok()
+}
+
 /// Each address once, however it is written. What is no address stays as it is, for whoever asks it to refuse.
 pub(crate) fn distinct_addresses(texts: &[String]) -> Vec<String> {
     let mut distinct: Vec<String> = Vec::new();
@@ -255,6 +262,20 @@ fn why(error: reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn must_not_tell_what_entitles_to_a_token_in_the_clear() {
+        for (url, may) in [
+            ("https://actions.example.com/token?api-version=2.0", true),
+            ("http://127.0.0.1:1/token?api-version=2.0", true),
+            ("http://actions.example.com/token", false),
+            ("https://ann:x@actions.example.com/token", false),
+            ("https://actions.example.com/token#part", false),
+            ("file:///etc/passwd", false),
+        ] {
+            assert_eq!(may_be_told(&Url::parse(url).unwrap()), may, "{url}");
+        }
+    }
 
     #[test]
     fn must_not_send_a_token_in_the_clear_or_where_nobody_meant() {

@@ -38,8 +38,8 @@ pub(crate) enum LogVersion {
 pub(crate) struct Services {
     /// Who gives out certificates.
     pub(crate) authority: Option<Url>,
-    /// Where people log in.
-    pub(crate) issuer: Option<Url>,
+    /// Where people log in, as it is written: that is its name.
+    pub(crate) issuer: Option<String>,
     /// The logs.
     pub(crate) logs: Choice<Log>,
     /// The addresses of timestamp authorities.
@@ -88,9 +88,9 @@ impl Services {
         if lists.into_iter().any(|list| list.len() > MAX_SERVICES) {
             return Err(format!("a list in it has more than {MAX_SERVICES} services"));
         }
-        let first = |services: &[Service], name: &str| -> Result<Option<Url>, String> {
+        let first = |services: &[Service], name: &str| -> Result<Option<(Url, String)>, String> {
             let usable = usable(services, &[1], now).map_err(|problem| format!("{name}: {problem}"))?;
-            usable.first().map(|service| service.address(name)).transpose()
+            usable.first().map(|service| Ok((service.address(name)?, service.url.clone()))).transpose()
         };
         let logs =
             usable(&config.rekor_tlog_urls, &[1, 2], now).map_err(|problem| format!("rekorTlogUrls: {problem}"))?;
@@ -102,8 +102,8 @@ impl Services {
         let stamps = usable(&config.tsa_urls, &[1], now).map_err(|problem| format!("tsaUrls: {problem}"))?;
         let stamps = config.tsa_config.choose("tsaConfig", &stamps, config.tsa_urls.len())?;
         Ok(Self {
-            authority: first(&config.ca_urls, "caUrls")?,
-            issuer: first(&config.oidc_urls, "oidcUrls")?,
+            authority: first(&config.ca_urls, "caUrls")?.map(|(url, _)| url),
+            issuer: first(&config.oidc_urls, "oidcUrls")?.map(|(_, name)| name),
             logs: Choice {
                 needed: logs.needed,
                 candidates: logs.candidates.iter().map(log).collect::<Result<_, _>>()?,
@@ -250,13 +250,13 @@ mod tests {
 
     #[test]
     fn the_instances_that_are_built_in_can_be_used() {
-        for (instance, authority) in [
-            (Instance::PublicGood, "https://fulcio.sigstore.dev/"),
-            (Instance::Staging, "https://fulcio.sigstage.dev/"),
+        for (instance, authority, issuer) in [
+            (Instance::PublicGood, "https://fulcio.sigstore.dev/", "https://oauth2.sigstore.dev/auth"),
+            (Instance::Staging, "https://fulcio.sigstage.dev/", "https://oauth2.sigstage.dev/auth"),
         ] {
             let services = Services::of_instance(instance, now()).unwrap();
             assert_eq!(services.authority.unwrap().as_str(), authority);
-            assert!(services.issuer.is_some());
+            assert_eq!(services.issuer.as_deref(), Some(issuer));
             assert_eq!((services.logs.needed, services.timestamps.needed), (1, 1));
         }
     }

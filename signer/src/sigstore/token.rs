@@ -21,6 +21,8 @@ pub(crate) struct IdentityToken {
 #[derive(Deserialize)]
 struct Claims {
     #[serde(default)]
+    iss: String,
+    #[serde(default)]
     sub: String,
     #[serde(default)]
     email: String,
@@ -103,6 +105,40 @@ impl IdentityToken {
         }
     }
 
+    /// Whether it is what a login asked for (OpenID Connect Core 1.0, section 3.1.3.7, points 2 to 5 and 11). The issuer's
+    /// signature is not needed for that (point 6): the token came from the issuer itself, over TLS.
+    ///
+    /// # Errors
+    /// What is wrong, without a word of the token.
+    pub(crate) fn answers_login(&self, issuer: &str, client: &str, nonce: Option<&str>) -> Result<(), &'static str> {
+        #[derive(Deserialize)]
+        struct Answer {
+            azp: Option<String>,
+            nonce: Option<String>,
+        }
+        let answer = payload(&self.text).and_then(|payload| serde_json::from_slice::<Answer>(&payload).ok());
+        let answer = answer.ok_or("what it says about the login cannot be read")?;
+        if self.claims.iss != issuer {
+            return Err("it names another issuer");
+        }
+        if !self.is_for(client) {
+            return Err("it is made for another program");
+        }
+        let has_others = matches!(&self.claims.aud, Audience::Several(several) if several.len() > 1);
+        if answer.azp.as_deref().map_or(has_others, |party| party != client) {
+            return Err("it is made for several programs, and was not asked for by this one");
+        }
+        match nonce {
+            Some(nonce) if answer.nonce.as_deref() != Some(nonce) => Err("it belongs to another login"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who gave it out, and whom it is about: the same for two tokens of one person.
+    pub(crate) fn person(&self) -> (&str, &str) {
+        (&self.claims.iss, self.subject())
+    }
+
     /// Whether it has ended.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.claims.exp <= now.as_second()
@@ -152,6 +188,36 @@ mod tests {
             assert_eq!(person.subject(), "me@example.com");
             assert!(person.is_for("sigstore"));
         }
+    }
+
+    #[test]
+    fn must_not_take_the_token_of_another_login() {
+        let check = |claims: &str| {
+            let claims = format!(r#"{{"sub":"a","exp":1001,{claims}}}"#);
+            read(&claims).unwrap().answers_login("https://i.example", "sigstore", Some("N"))
+        };
+        for good in [
+            r#""iss":"https://i.example","aud":"sigstore","nonce":"N""#,
+            r#""iss":"https://i.example","aud":["sigstore"],"nonce":"N""#,
+            r#""iss":"https://i.example","aud":["sigstore","other"],"azp":"sigstore","nonce":"N""#,
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            r#""iss":"https://i.example/","aud":"sigstore","nonce":"N""#,
+            r#""aud":"sigstore","nonce":"N""#,
+            r#""iss":"https://i.example","aud":"other","nonce":"N""#,
+            r#""iss":"https://i.example","aud":["sigstore","other"],"nonce":"N""#,
+            r#""iss":"https://i.example","aud":"sigstore","azp":"other","nonce":"N""#,
+            r#""iss":"https://i.example","aud":"sigstore","nonce":"n""#,
+            r#""iss":"https://i.example","aud":"sigstore","nonce":7"#,
+            r#""iss":"https://i.example","aud":"sigstore""#,
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+        let device = read(r#"{"iss":"https://i.example","sub":"a","aud":"sigstore","exp":1001}"#).unwrap();
+        assert_eq!(device.answers_login("https://i.example", "sigstore", None), Ok(()));
+        assert_eq!(device.person(), ("https://i.example", "a"));
     }
 
     #[test]

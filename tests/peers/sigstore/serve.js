@@ -17,6 +17,14 @@ const path = require('path');
 const modules = process.env.HALLMARK_SIGSTORE_MODULES || path.join(__dirname, 'node_modules');
 const from = (name) => require(path.join(modules, name));
 const mock = from('@sigstore/mock');
+// The mock writes every name as a URI; Fulcio writes an e-mail address as one.
+const x509 = from('@peculiar/x509');
+const Names = x509.SubjectAlternativeNameExtension;
+x509.SubjectAlternativeNameExtension = class extends Names {
+  constructor([{ type, value }], critical) {
+    super([{ type: /^[^/:]+@[^/:]+$/.test(value) ? 'email' : type, value }], critical);
+  }
+};
 const asn1js = from('asn1js');
 const canonicalize = from('canonicalize');
 const pkijs = from('pkijs');
@@ -96,13 +104,26 @@ function canonicalV2(request) {
   throw new Error('only entries of digests are taken');
 }
 
+// The keys of an issuer that is on this machine, too: only they make its tokens.
+async function checkSignature(token, issuer) {
+  const document = await (await fetch(`${issuer}/.well-known/openid-configuration`)).json();
+  const { keys } = await (await fetch(document.jwks_uri)).json();
+  const [header, claims, signature] = token.split('.');
+  const isGenuine = keys.filter((key) => key.kty === 'RSA').some((jwk) => {
+    const key = createPublicKey({ key: jwk, format: 'jwk' });
+    return verify('sha256', Buffer.from(`${header}.${claims}`), key, Buffer.from(signature, 'base64url'));
+  });
+  if (document.issuer !== issuer || !isGenuine) throw new Error('the token is not of its issuer');
+}
+
 // A token must be for Sigstore and must not have ended; whoever asks must hold the key.
-function checkRequest(body, authorization) {
+async function checkRequest(body, authorization) {
   const request = JSON.parse(body);
   const token = request.credentials?.oidcIdentityToken || (authorization || '').replace(/^Bearer /, '');
   const claims = JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
   if (claims.aud !== 'sigstore') throw new Error('the token is for somebody else');
   if (!(claims.exp * 1000 > Date.now())) throw new Error('the token has ended');
+  if (claims.iss.startsWith('http://127.0.0.1:')) await checkSignature(token, claims.iss);
   const complete = { ...request, credentials: { oidcIdentityToken: token } };
   if (!request.publicKeyRequest) return complete;
   const { publicKey, proofOfPossession } = request.publicKeyRequest;
@@ -144,7 +165,7 @@ async function main() {
 
   const routes = {
     'POST /api/v2/signingCert': async (body, { authorization }) => {
-      const request = checkRequest(body, authorization);
+      const request = await checkRequest(body, authorization);
       const { statusCode, response } = await mock.fulcioHandler(authority).fn(JSON.stringify(request));
       return { status: statusCode === 201 ? 200 : statusCode, type: 'application/json', body: response };
     },

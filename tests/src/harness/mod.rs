@@ -3,6 +3,7 @@
 pub(crate) mod attacker;
 pub(crate) mod docker_registry;
 pub(crate) mod hostile;
+pub(crate) mod issuer;
 pub(crate) mod nginx;
 pub(crate) mod peers;
 pub(crate) mod programs;
@@ -10,6 +11,7 @@ pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod service;
 pub(crate) mod sigstore;
+pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod token_server;
 pub(crate) mod world;

@@ -1,5 +1,7 @@
 //! Signing with Sigstore's services, and what cosign 3 makes of it.
 
 mod files;
+mod hostile_issuers;
 mod images;
+mod people;
 mod providers;

@@ -1,15 +1,14 @@
 //! Keys on a PKCS #11 token: SoftHSM.
 
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::{Bench, KeyStore, keeps_every_promise};
 use crate::harness::peers::{Peer, peer};
-use crate::harness::programs::hallmark;
+use crate::harness::terminal::Terminal;
 
 const PIN: &str = "73915-right-pin";
 const WRONG_PIN: &str = "73915-wrong-pin";
@@ -187,26 +186,9 @@ fn wait_until_nothing_is_shown(script: u32) {
 
 /// Runs `hallmark` at a terminal of its own, types a line when it asks, and gives the exit code and all that was shown.
 fn at_a_terminal(hsm: &SoftHsm, bench: &Bench<'_>, arguments: &[&str], line: &str) -> (Option<i32>, String) {
-    let quoted = arguments.iter().map(|argument| format!("'{argument}'")).collect::<Vec<_>>().join(" ");
-    // util-linux: runs a command at a pseudoterminal, and ends as it does.
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &format!("'{}' {quoted}", hallmark().display()), "/dev/null"])
-        .current_dir(bench.path())
-        .env_clear()
-        .envs([hsm.environment(), ("HOME".to_owned(), bench.path().display().to_string())])
-        .env("SHELL", "/bin/sh")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let (mut shown, mut byte) = (Vec::new(), [0]);
-    while !String::from_utf8_lossy(&shown).contains("`: ") && screen.read(&mut byte).unwrap() == 1 {
-        shown.push(byte[0]);
-    }
-    wait_until_nothing_is_shown(child.id());
-    writeln!(keyboard, "{line}").unwrap();
-    screen.read_to_end(&mut shown).unwrap();
-    (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
+    let mut terminal = Terminal::start(bench.path(), &[hsm.environment()], arguments);
+    terminal.wait_for("`: ");
+    wait_until_nothing_is_shown(terminal.script());
+    terminal.write_line(line);
+    terminal.end()
 }

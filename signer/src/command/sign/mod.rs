@@ -37,8 +37,9 @@ With --from-file, many images are signed at once: the key is unlocked once, what
 run that was interrupted goes on where it stopped when it is started again.
 
 Without --key, images are signed keyless: an identity token says who you are (from the command line, the environment, \
-GitHub Actions, GitLab, Google Cloud, Kubernetes or SPIFFE), a certificate authority certifies it for some minutes, and a \
-transparency log and a timestamp authority see each signature. One certificate signs all images of a run while it lasts. \
+GitHub Actions, GitLab, Google Cloud, Kubernetes or SPIFFE; at a terminal, you log in in a browser or with a code), a \
+certificate authority certifies it for some minutes, and a transparency log and a timestamp authority see each signature. \
+One login and one certificate sign all images of a run while they last. \
 Without other services, they are those of the public-good instance, where who you are is published for ever.
 
 Examples:
@@ -53,6 +54,8 @@ Examples:
   hallmark sign --key hallmark.key --timestamp-url https://timestamp.example.com/tsr \\
       registry.example.com/team/app:1.4
   hallmark sign --key hallmark.key --dry-run registry.example.com/team/app:1.4
+  hallmark sign registry.example.com/team/app:1.4
+  hallmark sign --fulcio-auth-flow device registry.example.com/team/app:1.4
   hallmark sign --identity-token token.jwt registry.example.com/team/app:1.4
   hallmark sign --key hallmark.key --signing-config signing_config.json \\
       --trusted-root trusted_root.json registry.example.com/team/app:1.4";
@@ -152,7 +155,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     };
     let expires = arguments.expires.map(|lifetime| lifetime::end(attacher.now(), lifetime)).transpose()?;
     let job = Job { attacher, trust, session, annotations, formats, expires, arguments };
-    let signed = registry_access::wait(sign_all(&job, &images, usize::from(arguments.jobs)))??;
+    let signed = registry_access::wait(async {
+        introduce(&job, &images).await?;
+        sign_all(&job, &images, usize::from(arguments.jobs)).await
+    })??;
     let exit = signed.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
     let reports = signed.into_iter().map(|(report, _)| report).collect();
     let report = SigningReport::new(&job.attacher.key_ids(), arguments.dry_run, reports);
@@ -188,11 +194,18 @@ fn session(arguments: &Arguments) -> Result<Option<Session>, Failure> {
     };
     let ceremony = arguments.sigstore.ceremony(arguments.timestamps.urls())?.logging_later(arguments.log_later)?;
     let ceremony = if is_keyless { ceremony } else { ceremony.seen_by_somebody()? };
-    if is_keyless && !arguments.yes && !arguments.dry_run {
-        let (what, or_else) = ("who you are (such as your e-mail address)", "sign with `--key`, or agree with `--yes`");
-        arguments.sigstore.confirm_publication(&ceremony, what, or_else)?;
-    }
     Ok(Some(Session::new(ceremony, source, registry_access::clock())))
+}
+
+/// Before anything is signed keyless: a login where it takes one, and whether it may be published.
+async fn introduce(job: &Job<'_>, images: &[ImageReference]) -> Result<(), Failure> {
+    let is_keyless = job.arguments.key.is_empty() && !job.arguments.dry_run;
+    let Some(session) = job.session.as_ref().filter(|_| is_keyless) else { return Ok(()) };
+    let what = match images {
+        [image] => image.to_string(),
+        images => format!("{} images", images.len()),
+    };
+    job.arguments.sigstore.introduce(session, &what, job.arguments.yes).await
 }
 
 /// Unlocks every key, each once.
