@@ -17,7 +17,7 @@ use crate::harness::world::{Key, World};
 
 const MEBIBYTE: u64 = 1024 * 1024;
 /// How long the service may take to let go of what nobody waits for any more.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A registry with one signed image that takes its time, and a service that trusts it.
 async fn start(delay: Duration) -> (World, Verifier, String) {
@@ -140,24 +140,33 @@ async fn r08_must_not_keep_others_waiting_whatever_one_caller_does() {
         ("pings and settings", pings),
         ("streams without a window", no_window),
     ];
-    let (_world, service, image) = start(Duration::ZERO).await;
-    assert_eq!(service.ask(&image).await["verdict"], "allow");
+    let (world, service, image) = start(Duration::ZERO).await;
+    // One that nobody attacks: what keeps it waiting is the machine, which may have much else to do.
+    let spared = Verifier::start(&Key::new(1), world.registry.host(), "").await;
+    let ask = async |service: &Verifier, name: &str| {
+        let begun = Instant::now();
+        assert_eq!(service.ask(&image).await["verdict"], "allow", "{name}");
+        begun.elapsed()
+    };
+    for service in [&service, &spared] {
+        ask(service, "nobody").await;
+    }
     let (descriptors, memory) = (service.descriptors(), service.resident());
     for (name, nuisance) in nuisances {
         service.forget_peak();
         let stop = Arc::new(AtomicBool::new(false));
         let (api, told) = (service.api().to_owned(), Arc::clone(&stop));
         let attack = std::thread::spawn(move || nuisance(&api, &told));
-        let mut slowest = Duration::ZERO;
+        let (mut slowest, mut spared_slowest) = (Duration::ZERO, Duration::ZERO);
         let attacked = Instant::now();
         while attacked.elapsed() < Duration::from_millis(600) {
-            let begun = Instant::now();
-            assert_eq!(service.ask(&image).await["verdict"], "allow", "{name}");
-            slowest = slowest.max(begun.elapsed());
+            slowest = slowest.max(ask(&service, name).await);
+            spared_slowest = spared_slowest.max(ask(&spared, name).await);
         }
         stop.store(true, Ordering::SeqCst);
         tokio::task::spawn_blocking(move || attack.join().unwrap()).await.unwrap();
-        assert!(slowest < Duration::from_secs(3), "{name}: {slowest:?}");
+        let most = Duration::from_secs(3) + 4 * spared_slowest;
+        assert!(slowest < most, "{name}: {slowest:?}, and {spared_slowest:?} where nobody attacks");
         let grown = service.peak().saturating_sub(memory);
         assert!(grown < 64 * MEBIBYTE, "{name}: {} MiB", grown / MEBIBYTE);
         comes_back(&service, descriptors + 8).await;
