@@ -1,6 +1,6 @@
 //! How registries are reached. The defaults are safe: https everywhere but on loopback, system roots, no secrets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,23 @@ pub struct Configuration {
     /// Where content that was fetched by digest is kept. Default none: what one gathering has fetched, the next one
     /// fetches again.
     pub content_cache: Option<Arc<dyn ContentCache>>,
+}
+
+impl Configuration {
+    /// Changes what is said of a host, however its name is written there.
+    pub fn change_host(&mut self, host: &str, change: impl Fn(&mut HostConfiguration)) {
+        let named = dialled(host, &HostConfiguration::default());
+        let mut is_there = false;
+        for (key, settings) in &mut self.hosts {
+            if key == host || (named.is_some() && dialled(key, settings) == named) {
+                change(settings);
+                is_there = true;
+            }
+        }
+        if !is_there {
+            change(self.hosts.entry(host.to_owned()).or_default());
+        }
+    }
 }
 
 impl fmt::Debug for Configuration {
@@ -137,8 +154,8 @@ pub enum ConfigurationError {
         /// The text.
         host: String,
     },
-    /// Two keys of [`Configuration::hosts`] are one host.
-    #[error("the registry host `{host}` has more than one entry")]
+    /// Two keys of [`Configuration::hosts`] are one host, and do not say the same of it.
+    #[error("the registry host `{host}` has more than one entry, and they differ")]
     HostTwice {
         /// One of them.
         host: String,
@@ -204,12 +221,12 @@ pub(crate) fn normal_host(host: &str) -> Result<String, ConfigurationError> {
     if matches!(repository.path(), "a" | "library/a") { Ok(repository.host().to_owned()) } else { Err(error()) }
 }
 
-/// The hosts of a configuration in the normal form of references. Each has one entry, however it is written: of two, one
-/// would weaken what the other demands.
+/// The hosts of a configuration in the normal form of references. What is said of one is the same, however it is written:
+/// of two entries, one would weaken what the other demands.
 pub(crate) fn normal_hosts(
     hosts: BTreeMap<String, HostConfiguration>,
 ) -> Result<BTreeMap<String, HostConfiguration>, ConfigurationError> {
-    let mut dialled = BTreeSet::new();
+    let mut dialled: BTreeMap<String, HostConfiguration> = BTreeMap::new();
     let mut normal = BTreeMap::new();
     for (host, mut settings) in hosts {
         let name = normal_host(&host)?;
@@ -220,7 +237,7 @@ pub(crate) fn normal_hosts(
             };
             *token_host = named;
         }
-        if !dialled.insert(authority) {
+        if *dialled.entry(authority).or_insert_with(|| settings.clone()) != settings {
             return Err(ConfigurationError::HostTwice { host });
         }
         normal.insert(name, settings);
@@ -294,6 +311,14 @@ mod tests {
                 assert_eq!(matches!(normal, Err(ConfigurationError::HostTwice { .. })), is_one, "{one} {other}");
                 assert_eq!(normal.is_ok(), !is_one, "{one} {other}");
             }
+            // Their twin: what is said of it is the same.
+            assert!(normal_hosts(hosts(&[(one, lax.clone()), (other, lax.clone())])).is_ok(), "{one} {other}");
+            let mut configuration =
+                Configuration { hosts: hosts(&[(one, strict.clone())]), ..Configuration::default() };
+            configuration.change_host(other, |settings| settings.addresses = Some(Addresses::Private));
+            assert_eq!(configuration.hosts[one].addresses.is_some(), is_one, "{one} {other}");
+            assert_eq!(configuration.hosts.len(), if is_one { 1 } else { 2 }, "{one} {other}");
+            assert!(normal_hosts(configuration.hosts).is_ok(), "{one} {other}");
         }
     }
 

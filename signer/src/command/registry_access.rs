@@ -104,7 +104,7 @@ impl Arguments {
         self.add_routes(&mut configuration, output)
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))?;
         for private in &self.registry_private_host {
-            configuration.hosts.entry(private.clone()).or_default().addresses = Some(Addresses::Private);
+            configuration.change_host(private, |host| host.addresses = Some(Addresses::Private));
         }
         Registry::new(configuration, clock())
             .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))
