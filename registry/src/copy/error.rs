@@ -56,6 +56,18 @@ pub enum CopyError {
     /// The target did not take something.
     #[error("{0}")]
     Push(#[from] PushError),
+    /// The target does not take an index of which images were left out.
+    #[error(
+        "the target takes no index whose images are not all there, and the source lacks {missing} of `{index}`: {refusal}"
+    )]
+    Sparse {
+        /// The index.
+        index: Digest,
+        /// How many of its images the source does not have.
+        missing: usize,
+        /// What the target says.
+        refusal: PushError,
+    },
     /// The source could not be asked about something that may be attached.
     #[error("{}", .0.detail())]
     Unknown(Cause),
@@ -103,12 +115,17 @@ impl CopyError {
             Self::Layout(error) => error.hint(),
             Self::Limit { .. } => "copy its images one by one, by their digests",
             Self::Missing { .. } => {
-                "mend the source (`hallmark repair` drops entries of what is gone), or copy the rest with `--allow-missing`"
+                "push it to the source again, or copy the rest with `--allow-missing`; from lists of referrers, \
+                 `hallmark repair` drops what is gone"
             }
             Self::MissingBlob { .. } => {
                 "push it to the source again, from where it is whole, or remove what names it there"
             }
             Self::Push(error) => error.hint(),
+            Self::Sparse { .. } => {
+                "copy it to a layout (`oci:DIR`), or the images that are there one by one, by their digests; an index \
+                 with fewer entries would be another one, which nobody has signed"
+            }
             Self::Unknown(cause) => cause.code().hint(),
             Self::Unsupported { .. } => "convert the image to OCI or Docker schema 2 first",
             Self::Untrue { .. } => {

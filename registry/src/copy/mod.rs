@@ -21,6 +21,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use hallmark_policy::image::{Descriptor, Digest};
 
 use crate::Registry;
+use crate::push::PushError;
 use target::{Attached, BlobOutcome, Target};
 
 pub(crate) use document::{Document, subject_of};
@@ -172,7 +173,9 @@ impl Copying<'_> {
                 // What refers to another manifest is written again: only then does a registry say that it lists it.
                 let must_write = !was_there || document.subject.is_some();
                 let is_listed = match must_write && !self.options.dry_run {
-                    true => self.target.write_manifest(document).await?,
+                    true => {
+                        self.target.write_manifest(document).await.map_err(|error| self.explain(error, document))?
+                    }
                     false => false,
                 };
                 Ok::<_, CopyError>((document.digest(), was_there, is_listed))
@@ -195,6 +198,19 @@ impl Copying<'_> {
             }
         }
         Ok((counts, unlisted))
+    }
+}
+
+impl Copying<'_> {
+    /// A registry may look whether it has what an index lists (distribution-spec, "Pushing Manifests").
+    fn explain(&self, error: CopyError, document: &Document) -> CopyError {
+        let missing = document.children.iter().filter(|child| self.tree.missing.contains(&child.digest)).count();
+        match error {
+            CopyError::Push(refusal @ PushError::Refused { .. }) if missing > 0 => {
+                CopyError::Sparse { index: document.digest(), missing, refusal }
+            }
+            error => error,
+        }
     }
 }
 

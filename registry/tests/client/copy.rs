@@ -323,6 +323,50 @@ async fn must_not_leave_out_what_is_missing_without_being_told_to() {
     assert_eq!((copied.missing, copied.digest), (vec![bundle], image.digest));
 }
 
+/// The embedded registry looks whether the images of an index are there, as many do.
+#[tokio::test]
+async fn an_index_of_which_images_are_missing_is_copied_whole_or_not_at_all_and_it_is_said_why() {
+    let gone = Arc::new(Mutex::new(String::new()));
+    let hidden = Arc::clone(&gone);
+    let from = Scripted::with(
+        move |request| {
+            let gone = hidden.lock().unwrap().clone();
+            let is_gone = !gone.is_empty() && request.uri().path().ends_with(&gone);
+            is_gone.then(|| text(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#))
+        },
+        |_, response| response,
+    )
+    .await;
+    let registry = client();
+    let (image, pinned) = push_signed_index(&registry, &from).await;
+    let [root, child, _] = &pinned[..] else { panic!("three manifests") };
+    let Observation::Found(fetched) = registry.fetch_manifest(&child.clone().into()).await else { panic!("no child") };
+    *gone.lock().unwrap() = format!("/manifests/{}", child.digest);
+    let options = CopyOptions { allow_missing: true, ..options() };
+    for has_it in [false, true] {
+        let target = Scripted::plain().await;
+        let to = target.reference("app:v1");
+        if has_it {
+            registry.push_blob(to.repository(), br#"{"architecture":"amd64","os":"linux"}"#).await.unwrap();
+            let at_target = to.pin(child.digest).into();
+            registry.push_manifest(&at_target, &fetched.media_type, fetched.content.bytes()).await.unwrap();
+        }
+        let copied = registry.copy(&Origin::Registry(image.clone()), &self::to(&to), &options).await;
+        match copied {
+            Err(CopyError::Sparse { index, missing: 1, .. }) if !has_it => {
+                assert_eq!(index, root.digest);
+                assert_eq!(registry.resolve(&to).await, Observation::Absent, "nothing has the name");
+            }
+            // The index is the one that was signed.
+            Ok(copied) if has_it => {
+                assert_eq!((copied.digest, copied.missing), (root.digest, vec![child.digest]));
+                assert_eq!(registry.resolve(&to).await, Observation::Found(root.digest));
+            }
+            other => panic!("{has_it}: {other:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn must_not_leave_out_a_missing_blob_even_when_told_to_leave_out_what_is_missing() {
     let from = Scripted::with(
