@@ -154,6 +154,8 @@ async function main() {
   tsa.tstInfo = (request) => {
     const info = tstInfo({ ...request, nonce: 0 });
     info.nonce = request.nonce && new asn1js.Integer({ valueHex: request.nonce });
+    // Whole seconds, as the real one writes them: sigstore-js reads no fractions that end with a zero left out.
+    info.genTime = new Date(Math.floor(info.genTime.getTime() / 1000) * 1000);
     return info;
   };
   const server = http.createServer();

@@ -3,5 +3,6 @@
 mod files;
 mod hostile_issuers;
 mod images;
+mod judges;
 mod people;
 mod providers;
