@@ -21,11 +21,11 @@ impl Shared {
         let image = &evidence.image.pin(digest);
         let at_origin = self.origin(&image.repository).read_attestation_tag(image, deadline);
         let mirrors = self.routes.mirrors(&image.repository, Serves::Digests).filter_map(|mirror| {
-            let until = mirror.patience(deadline)?;
+            let until = mirror.patience(&image.repository, deadline)?;
             Some(async move {
                 let answer = mirror.view.read_attestation_tag(image, until).await;
                 if let Observation::Unknown(cause) = &answer.0.manifests {
-                    mirror.failed(cause.detail());
+                    mirror.failed(&image.repository, cause);
                 }
                 answer
             })

@@ -192,9 +192,9 @@ impl Lists {
         listed.flatten().filter(move |entry| Some(entry.digest) != there)
     }
 
-    /// Why a place could not be asked, or not to its end.
-    pub(crate) fn cause(&self) -> Option<Cause> {
-        self.reports().find_map(|report| report.manifests.cause().cloned())
+    /// Why places could not be asked, or not to their end.
+    pub(crate) fn causes(&self) -> Vec<Cause> {
+        self.reports().filter_map(|report| report.manifests.cause().cloned()).collect()
     }
 
     pub(crate) fn finds_something(&self) -> bool {

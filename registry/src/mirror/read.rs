@@ -38,12 +38,12 @@ impl Shared {
         let mut notes = Vec::new();
         if image.digest().is_none() {
             for mirror in self.routes.mirrors(repository, Serves::Tags) {
-                let Some(until) = mirror.patience(deadline) else { continue };
+                let Some(until) = mirror.patience(repository, deadline) else { continue };
                 match mirror.view.resolve(image, until).await {
                     Observation::Found(digest) => return Observation::Found(digest),
                     Observation::Absent => notes.push(format!("`{}` does not have it", mirror.host)),
                     Observation::Unknown(cause) => {
-                        mirror.failed(cause.detail());
+                        mirror.failed(repository, &cause);
                         notes.push(cause.detail().to_owned());
                     }
                 }
@@ -67,17 +67,17 @@ impl Shared {
     ) -> Answer {
         let mut notes = Vec::new();
         for mirror in self.routes.mirrors(repository, Serves::Digests) {
-            let Some(until) = mirror.patience(deadline) else { continue };
+            let Some(until) = mirror.patience(repository, deadline) else { continue };
             match mirror.view.read_item(repository, kind, digest, limit, until).await {
                 Answer::Found(served) if digest.matches(&served.bytes) => return Answer::Found(served),
                 Answer::Absent => notes.push(format!("`{}` does not have it", mirror.host)),
                 Answer::Found(_) | Answer::TooLarge { .. } => {
                     let problem = format!("`{}` serves other bytes for `{digest}`", mirror.host);
-                    mirror.failed(&problem);
+                    mirror.failed(repository, &Cause::new(Code::RegistryInconsistent, problem.as_str()));
                     notes.push(problem);
                 }
                 Answer::Unknown(cause) => {
-                    mirror.failed(cause.detail());
+                    mirror.failed(repository, &cause);
                     notes.push(cause.detail().to_owned());
                 }
             }
@@ -134,11 +134,9 @@ impl Shared {
 }
 
 async fn list_at_mirror(mirror: &MirrorView, image: &PinnedImage, deadline: Instant) -> Option<Lists> {
-    let until = mirror.patience(deadline)?;
+    let until = mirror.patience(&image.repository, deadline)?;
     let lists = mirror.view.list_places(image, until).await;
-    if let Some(cause) = lists.cause() {
-        mirror.failed(cause.detail());
-    }
+    mirror.failed_somewhere(&image.repository, &lists.causes());
     Some(lists)
 }
 

@@ -19,6 +19,9 @@ const MAX_ROUTES: usize = 1000;
 const MAX_MIRRORS: usize = 8;
 /// How long a mirror that failed is left alone.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Most repositories at which a mirror is left alone. Beyond them the one that was asked about least recently is asked
+/// about again.
+const MAX_REFUSED: usize = 1024;
 /// Most time that a mirror gets for one answer; the original may still be asked after it.
 const MAX_PATIENCE: Duration = Duration::from_secs(5);
 /// Least time in which it makes sense to ask a mirror, and after which its silence is held against it.
@@ -49,8 +52,10 @@ pub(crate) struct MirrorView {
     pub(crate) view: Shared,
     pub(crate) host: String,
     pub(crate) serves: Serves,
-    /// It failed a moment ago.
-    is_down: Remembered<(), ()>,
+    /// Where it failed a moment ago: at one repository, or altogether.
+    is_down: Remembered<Option<Repository>, ()>,
+    /// That it failed was told a moment ago.
+    is_told: Remembered<(), ()>,
 }
 
 /// Where a client's requests go instead of to the registry that a repository names.
@@ -90,7 +95,8 @@ impl Routes {
             let origin = route.location.as_ref().map(|location| view(route, rule, location)).transpose()?;
             let mirrors = route.mirrors.iter().map(|mirror| {
                 let (view, host) = view(route, rule, &mirror.location)?;
-                Ok(MirrorView { view, host, serves: mirror.serves, is_down: Remembered::with_capacity(1) })
+                let (is_down, is_told) = (Remembered::with_capacity(MAX_REFUSED), Remembered::with_capacity(1));
+                Ok(MirrorView { view, host, serves: mirror.serves, is_down, is_told })
             });
             ways.push(Ways { origin: origin.map(|(view, _)| view), mirrors: mirrors.collect::<Result<_, _>>()? });
         }
@@ -136,9 +142,9 @@ impl Routes {
 
 impl MirrorView {
     /// Until when this mirror is waited for, when there is something to do until `deadline`; nothing when it is not to
-    /// be asked now. A third of the time, so that one after it, and the original, have theirs.
-    pub(crate) fn patience(&self, deadline: Instant) -> Option<Instant> {
-        if self.is_down.find(&()).is_some() {
+    /// be asked about a repository now. A third of the time, so that one after it, and the original, have theirs.
+    pub(crate) fn patience(&self, repository: &Repository, deadline: Instant) -> Option<Instant> {
+        if self.is_down.find(&None).is_some() || self.is_down.find(&Some(repository.clone())).is_some() {
             return None;
         }
         let now = Instant::now();
@@ -147,10 +153,31 @@ impl MirrorView {
     }
 
     /// It did not answer, or not with what was asked for: it is left alone for a while.
-    pub(crate) fn failed(&self, problem: &str) {
-        tracing::warn!(mirror = %self.host, problem, "a mirror failed, and is not asked for a while");
-        self.is_down.insert((), (), PAUSE);
+    ///
+    /// Whoever may ask about an image may ask about repositories that a mirror refuses: that keeps nobody else from what it
+    /// serves.
+    pub(crate) fn failed(&self, repository: &Repository, cause: &Cause) {
+        let at = (!is_of_all(cause)).then(|| repository.clone());
+        if self.is_told.find(&()).is_none() {
+            let (host, repository) = (&self.host, at.as_ref().map(tracing::field::display));
+            let problem = cause.detail();
+            tracing::warn!(mirror = %host, repository, problem, "a mirror failed, and is not asked for a while");
+            self.is_told.insert((), (), PAUSE);
+        }
+        self.is_down.insert(at, (), PAUSE);
     }
+
+    /// The same for several answers about a repository: the worst counts.
+    pub(crate) fn failed_somewhere(&self, repository: &Repository, causes: &[Cause]) {
+        if let Some(cause) = causes.iter().find(|cause| is_of_all(cause)).or(causes.first()) {
+            self.failed(repository, cause);
+        }
+    }
+}
+
+/// Whether the trouble is with the host, and not with a repository of it.
+fn is_of_all(cause: &Cause) -> bool {
+    matches!(cause.code(), Code::DeadlineExceeded | Code::RegistryAddressRefused | Code::RegistryUnavailable)
 }
 
 impl Via {
@@ -186,14 +213,24 @@ mod tests {
         for seconds in [3, 9, 15] {
             let before = Instant::now();
             let deadline = before + Duration::from_secs(seconds);
-            let until = mirror.patience(deadline).unwrap();
+            let until = mirror.patience(&repository, deadline).unwrap();
             assert!(third(before, deadline) <= until && until <= third(Instant::now(), deadline), "{seconds}");
         }
         let before = Instant::now();
-        let until = mirror.patience(before + Duration::from_secs(3600)).unwrap();
+        let until = mirror.patience(&repository, before + Duration::from_secs(3600)).unwrap();
         assert!(before + MAX_PATIENCE <= until && until <= Instant::now() + MAX_PATIENCE);
-        assert_eq!(mirror.patience(Instant::now() + MIN_PATIENCE * 2), None, "it could not answer in a third of that");
-        mirror.failed("on purpose");
-        assert_eq!(mirror.patience(Instant::now() + Duration::from_secs(3600)), None);
+        let short = Instant::now() + MIN_PATIENCE * 2;
+        assert_eq!(mirror.patience(&repository, short), None, "it could not answer in a third of that");
+        let other: Repository = "r.example/other".parse().unwrap();
+        let is_asked =
+            |repository: &Repository| mirror.patience(repository, Instant::now() + Duration::from_secs(3600)).is_some();
+        let cause = |code| Cause::new(code, "on purpose");
+        mirror.failed_somewhere(&other, &[]);
+        assert!(is_asked(&repository) && is_asked(&other));
+        mirror.failed(&other, &cause(Code::RegistryUnauthorized));
+        assert!(is_asked(&repository) && !is_asked(&other), "it refuses one repository");
+        let both = [cause(Code::RegistryUnauthorized), cause(Code::RegistryUnavailable)];
+        mirror.failed_somewhere(&other, &both);
+        assert!(!is_asked(&repository) && !is_asked(&other), "it does not work");
     }
 }

@@ -164,6 +164,36 @@ async fn a_mirror_that_fails_or_hangs_is_asked_one_thing_and_then_left_alone() {
     assert_eq!(connections.load(Ordering::SeqCst), 0);
 }
 
+/// Whoever may ask about images may ask about those that a mirror refuses.
+#[tokio::test]
+async fn must_not_leave_a_mirror_alone_for_everybody_because_it_refuses_one_repository() {
+    for (status, is_for_all) in [(400, false), (401, false), (403, false), (429, false), (500, true)] {
+        let (original, copy) = (Scripted::plain().await, {
+            let refuses = move |request: &axum::extract::Request| {
+                request.uri().path().contains("/secret/").then(|| {
+                    let mut response = text(status, "{}");
+                    response.headers_mut().insert("retry-after", "0".parse().unwrap());
+                    response
+                })
+            };
+            Scripted::with(refuses, |_, response| response).await
+        });
+        let image = copied(&original, &copy).await;
+        attach_foreign_bundle(&client(), &image, BUNDLE).await;
+        let secret = original.push_image(&client(), "secret/app").await;
+        let registry = mirrored(&original.host, &[(&copy.host, Serves::Digests)]);
+        for _ in 0..2 {
+            copy.take_log();
+            let evidence = gather(&registry, &secret.clone().into()).await;
+            assert!(lists_nothing(&evidence) && evidence.is_complete(), "{status}: {evidence:?}");
+        }
+        assert_eq!(copy.take_log(), Vec::<String>::new(), "{status}: it has refused that a moment ago");
+        let evidence = gather(&registry, &image.into()).await;
+        assert!(has(&evidence, BUNDLE) && evidence.is_complete(), "{status}: {evidence:?}");
+        assert_eq!(copy.take_log().is_empty(), is_for_all, "{status}");
+    }
+}
+
 /// A mirror's 404 proves nothing: only the original's does.
 #[tokio::test]
 async fn must_not_call_an_image_unsigned_because_a_mirror_lists_nothing() {
