@@ -61,7 +61,7 @@ impl Bench {
         command.env("HOME", self.folder.path()).env("PATH", path).env("CLOUD_PROFILE", "ours");
         command.env("HALLMARK_PASSWORD", "passphrase").env("COSIGN_PASSWORD", "passphrase");
         command.env("HALLMARK_PKCS11_PIN", "passphrase").env("COSIGN_PKCS11_PIN", "passphrase");
-        command.env("SIGSTORE_ID_TOKEN", "passphrase");
+        command.env("SIGSTORE_ID_TOKEN", "passphrase").env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "passphrase");
         command.env("VAULT_TOKEN", "passphrase").env("BAO_TOKEN", "passphrase");
         let output = command.output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -22,6 +22,8 @@ and again. Nobody signs anew, and no identity token is needed.
 
 Examples:
   hallmark complete registry.example.com/team/app:1.4
+  hallmark complete --certificate-identity me@example.com \\
+      --certificate-oidc-issuer https://github.com/login/oauth registry.example.com/team/app:1.4
   hallmark complete --key release.pub --signing-config signing_config.json \\
       --trusted-root trusted_root.json registry.example.com/team/app:1.4";
 

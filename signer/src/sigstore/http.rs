@@ -76,7 +76,7 @@ impl Problem {
             }
             Self::Down(problem) => (
                 problem,
-                "try again later, or let it be asked for longer with `--sigstore-timeout SECONDS`; nothing was attached",
+                "try again later, or let it be asked for longer with `--sigstore-timeout SECONDS`; nothing was attached or written",
             ),
             Self::Refused { status, said } if said.is_empty() => (format!("it answered {status}"), when_refused),
             Self::Refused { status, said } => (format!("it answered {status}: {said}"), when_refused),

@@ -230,6 +230,42 @@ fn a_service_that_is_down_for_a_moment_is_asked_again_and_one_that_stays_down_is
 }
 
 #[test]
+fn every_way_in_which_a_service_fails_is_told_with_what_to_do() {
+    let Some(desk) = Desk::new() else { return };
+    let impatient = ["--sigstore-timeout", "0"];
+    for (path, list, who, when_refused) in [
+        ("/api/v2/signingCert", "caUrls", "the certificate authority", "this authority knows the token's issuer"),
+        ("/api/v1/timestamp", "tsaUrls", "timestamp authority", "check the address and the authority's state"),
+        (Log::One.path(), "rekorTlogUrls", "the transparency log", "the log takes entries of this kind"),
+    ] {
+        let told = |answer: Answer, message: &str, hint: &str| {
+            assert_eq!(answer.code, Some(1), "{answer:?}");
+            let said = format!("{who} `127.0.0.1`: {message}");
+            let (problem, advice) = answer.stderr.split_once("hint: ").unwrap_or_else(|| panic!("{answer:?}"));
+            assert!(problem.contains(&said) && advice.contains(hint), "{said} {hint}: {answer:?}");
+            assert!(desk.bundle().is_none(), "{path}");
+        };
+        let busy = [408, 429, 500, 502, 503, 504].map(|status| (status, "try again later"));
+        let refused = [301, 400, 401, 403, 404, 413, 501].map(|status| (status, when_refused));
+        for (status, hint) in busy.into_iter().chain(refused) {
+            desk.sigstore.break_down(path, status, 1);
+            told(desk.signed(Log::One, &impatient, "app.tar.gz"), &format!("it answered {status}"), hint);
+        }
+        // An answer that is none; and nobody who answers.
+        desk.sigstore.break_down(path, 200, 1);
+        told(desk.signed(Log::One, &impatient, "app.tar.gz"), "", "check that the address is the one of that service");
+        let gone = desk.sigstore.changed(&desk.sigstore.signing_config(Log::One), |config| {
+            config[list][0]["url"] = "http://127.0.0.1:1".into();
+        });
+        let (root, token) = (desk.sigstore.trusted_root(), token_file(desk.folder.path()));
+        let instance = ["--trusted-root", &root, "--signing-config", &gone, "--identity-token", &token];
+        let arguments = [&["sign-bundle", "--bundle", "app.json"], &instance[..], &impatient, &["app.tar.gz"]].concat();
+        told(desk.hallmark(&arguments), "there is no answer: Connection refused", "try again later");
+    }
+    desk.signed(Log::One, &impatient, "app.tar.gz").expect_success();
+}
+
+#[test]
 fn an_entry_that_the_log_has_already_is_taken_from_where_it_is() {
     let Some(desk) = Desk::new() else { return };
     desk.hallmark(&["key", "generate", "--output-key-prefix", "release"]).expect_success();

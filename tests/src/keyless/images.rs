@@ -33,6 +33,12 @@ impl Yard {
         run_hallmark(self.folder.path(), arguments)
     }
 
+    /// How often something was written to the registry.
+    fn puts(&self) -> usize {
+        let puts = |request: &&Logged| request.method == "PUT";
+        self.registry.requests().iter().filter(puts).count()
+    }
+
     /// `sign` with the instance.
     fn sign(&self, log: Log, more: &[&str]) -> Answer {
         let (root, config) = (self.sigstore.trusted_root(), self.sigstore.signing_config(log));
@@ -146,24 +152,20 @@ fn signatures_of_keys_are_logged_and_timestamped_where_services_are_named() {
 fn must_not_attach_what_its_own_trusted_root_does_not_verify() {
     let (Some(yard), Some(other)) = (Yard::new(), Sigstore::start()) else { return };
     let image = yard.image("strange/app");
-    let manifests = |yard: &Yard| {
-        let puts = |request: &&Logged| request.method == "PUT";
-        yard.registry.requests().iter().filter(puts).count()
-    };
     let (root, config) = (other.trusted_root(), yard.sigstore.signing_config(Log::One));
     let token = token_file(yard.folder.path());
-    let before = manifests(&yard);
+    let before = yard.puts();
     let instance = ["sign", "--trusted-root", &root, "--signing-config", &config, "--identity-token", &token, &image];
     let refused = yard.hallmark(&instance);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stdout.contains("does not verify"), "{refused:?}");
-    assert_eq!(manifests(&yard), before);
+    assert_eq!(yard.puts(), before);
     // Nothing is asked of anybody for a look at what would be signed.
     let asked = yard.sigstore.asked(CERTIFICATES);
     let shown = signature(yard.sign_keyless(Log::One, &["--dry-run", &image]));
     assert_eq!(shown["status"], "would-attach");
     assert_eq!(shown["payload"]["predicateType"], "https://sigstore.dev/cosign/sign/v1");
-    assert_eq!((yard.sigstore.asked(CERTIFICATES), manifests(&yard)), (asked, before));
+    assert_eq!((yard.sigstore.asked(CERTIFICATES), yard.puts()), (asked, before));
 }
 
 #[test]
@@ -183,6 +185,40 @@ fn must_not_sign_for_nobody_nor_for_two() {
         let refused = yard.hallmark(&[&["sign", &image], flags].concat());
         assert_eq!(refused.code, Some(2), "{refused:?}");
         assert!(refused.stderr.contains(message) && refused.stderr.contains("hint: "), "{refused:?}");
+    }
+}
+
+#[test]
+fn must_not_sign_with_a_key_where_nobody_would_see_it() {
+    let Some(yard) = Yard::new() else { return };
+    let image = yard.image("unseen/app");
+    yard.hallmark(&["key", "generate", "--output-key-prefix", "release"]).expect_success();
+    std::fs::write(yard.folder.path().join("app"), "an artifact").unwrap();
+    let without = |lists: &[&str]| {
+        yard.sigstore.changed(&yard.sigstore.signing_config(Log::One), |config| {
+            for list in lists {
+                config[format!("{list}Urls")] = serde_json::json!([]);
+                config[format!("{list}Config")] = serde_json::json!({});
+            }
+        })
+    };
+    let root = yard.sigstore.trusted_root();
+    let sign = |config: &str, what: &[&str]| {
+        let instance = ["--key", "release.key", "--trusted-root", &root, "--signing-config", config];
+        yard.hallmark(&[what, &instance[..]].concat())
+    };
+    let (file, before) = (["sign-bundle", "--bundle", "app.json", "app"], yard.puts());
+    for what in [&["sign", &image][..], &file] {
+        let refused = sign(&without(&["rekorTlog", "tsa"]), what);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("neither log nor timestamp what a key signs"), "{refused:?}");
+        assert!(refused.stderr.contains("hint: name a log with `--rekor-url`"), "{refused:?}");
+    }
+    assert!(!yard.folder.path().join("app.json").exists());
+    assert_eq!(yard.puts(), before);
+    // One of the two is somebody.
+    for list in ["rekorTlog", "tsa"] {
+        sign(&without(&[list]), &["sign", &image, "-a", &format!("without={list}")]).expect_success();
     }
 }
 

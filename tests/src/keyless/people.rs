@@ -95,8 +95,10 @@ fn a_person_logs_in_once_in_a_browser_and_signs_many_images() {
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains(&format!("{ME} ({}) signs 3 images", office.issuer.url)), "{shown}");
-    // No token, no code.
+    // No token and no code, on the terminal or on disk.
     assert!(!shown.contains("eyJ") && !shown.contains("code="), "{shown}");
+    let kept = Command::new("grep").args(["-rl", "-D", "skip", "eyJ"]).arg(office.folder.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&kept.stdout), "");
     assert_eq!(office.sigstore.asked(CERTIFICATES), 1);
     let root = office.sigstore.trusted_root();
     let who = ["--certificate-identity", ME, "--certificate-oidc-issuer", &office.issuer.url, "--trusted-root", &root];

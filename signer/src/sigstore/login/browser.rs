@@ -62,7 +62,9 @@ fn show(url: &Url) {
         true => "say who you are: a browser is opened at",
         false => "say who you are: open this address in a browser of this machine",
     };
-    instruct(first, url.as_str(), "it is waited for five minutes; if nothing opens, open the address by hand");
+    let then = "it is waited for five minutes; without a browser here, use `--fulcio-auth-flow device`; if nothing opens, open \
+                the address by hand";
+    instruct(first, url.as_str(), then);
     opener::open(url);
 }
 
