@@ -29,8 +29,6 @@ pub enum Problem {
     MissingField,
     /// An exception that waives what may never be waived.
     NotWaivable,
-    /// Well-formed, and of a meaning that this version does not carry out.
-    NotSupported,
     /// The text is not one YAML or JSON document.
     Syntax,
     /// A field that the schema does not have.
@@ -57,7 +55,6 @@ impl Problem {
         Self::LimitExceeded,
         Self::MissingField,
         Self::NotWaivable,
-        Self::NotSupported,
         Self::Syntax,
         Self::UnknownField,
         Self::UnknownName,
@@ -79,7 +76,6 @@ impl Problem {
             Self::LimitExceeded => "limit-exceeded",
             Self::MissingField => "missing-field",
             Self::NotWaivable => "not-waivable",
-            Self::NotSupported => "not-supported",
             Self::Syntax => "syntax",
             Self::UnknownField => "unknown-field",
             Self::UnknownName => "unknown-name",
