@@ -81,6 +81,7 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
         payload: Payload::Dsse { payload_type: envelope.payload_type, length: payload.len() },
         material: Box::new(Ok(material)),
         timestamps,
+        timestamped: None,
     })
 }
 

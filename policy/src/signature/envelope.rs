@@ -57,6 +57,7 @@ pub(super) fn decode(
     };
     let decode = |text: &str| STANDARD.decode(text).map_err(|error| malformed(error.to_string()));
     let payload = decode(&envelope.payload)?;
+    let timestamps = legacy::timestamps(annotations);
     Ok(UnverifiedSignature {
         format: Format::DsseEnvelope,
         content: content.digest(),
@@ -65,7 +66,9 @@ pub(super) fn decode(
         signature: decode(&signature.sig)?,
         payload: Payload::Dsse { payload_type: envelope.payload_type, length: payload.len() },
         material: Box::new(legacy::material(annotations)),
-        timestamps: legacy::timestamps(annotations),
+        // cosign 2 has the whole envelope timestamped, as it lies in the registry.
+        timestamped: (!timestamps.is_empty()).then(|| content.bytes().to_vec()),
+        timestamps,
     })
 }
 

@@ -76,6 +76,8 @@ pub struct UnverifiedSignature {
     /// Who made it and who logged it, as claimed. What is wrong with that is no matter to a key.
     material: Box<Result<Material, DecodeFault>>,
     timestamps: Vec<Vec<u8>>,
+    /// What the timestamps are about, where that is not the signature.
+    timestamped: Option<Vec<u8>>,
 }
 
 /// The bytes that hold the claims, and how to read them once they are verified.
@@ -127,7 +129,7 @@ impl UnverifiedSignature {
     /// Bytes that it holds in memory.
     pub(crate) fn bytes(&self) -> usize {
         let payload_type = self.envelope().map_or(0, |(payload_type, _)| payload_type.len());
-        let timestamps: usize = self.timestamps.iter().map(Vec::len).sum();
+        let timestamps: usize = self.timestamps.iter().chain(&self.timestamped).map(Vec::len).sum();
         let material = self.material.as_ref().as_ref().map_or(0, Material::bytes);
         self.message.len() + self.signature.len() + payload_type + timestamps + material
     }
@@ -159,6 +161,11 @@ impl UnverifiedSignature {
     /// The bytes of the statement inside, for a signature that a key has verified.
     pub(crate) fn statement(&self) -> Option<&[u8]> {
         self.envelope().map(|(_, payload)| payload)
+    }
+
+    /// What the timestamps must be about: the signature, or what it lies in.
+    pub(crate) fn timestamped(&self) -> &[u8] {
+        self.timestamped.as_deref().unwrap_or(&self.signature)
     }
 
     /// RFC 3161 timestamp responses, unverified.

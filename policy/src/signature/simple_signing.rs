@@ -95,6 +95,7 @@ pub(super) fn decode(
         payload: Payload::SimpleSigning,
         material: Box::new(legacy::material(annotations)),
         timestamps: legacy::timestamps(annotations),
+        timestamped: None,
     })
 }
 

@@ -11,6 +11,8 @@ use crate::image::Digest;
 /// What an entry must be about.
 pub(super) struct Subject<'a> {
     pub(super) signature: &'a [u8],
+    /// What timestamps must be about.
+    pub(super) timestamped: &'a [u8],
     /// Type and payload, where an envelope was signed.
     pub(super) envelope: Option<(&'a str, &'a [u8])>,
     /// The exact bytes under the signature, where they are at hand.

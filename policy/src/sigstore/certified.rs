@@ -174,6 +174,7 @@ fn hear(
     let material = signature.material().map_err(|fault| Refusal { code: fault.code, message: fault.detail.clone() })?;
     let subject = Subject {
         signature: signature.signature(),
+        timestamped: signature.timestamped(),
         envelope: signature.envelope(),
         message: Some(signature.message()),
         message_digest: None,

@@ -66,7 +66,7 @@ impl Testimony {
                 is_proven: verified.is_proven,
             }));
         }
-        let (timestamps, problem) = timestamped(timestamps, subject.signature, root);
+        let (timestamps, problem) = timestamped(timestamps, subject.timestamped, root);
         Ok(Self { entries, carried_entries: material.entries.len(), timestamps, problem })
     }
 

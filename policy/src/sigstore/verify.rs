@@ -202,7 +202,7 @@ fn hear(
         None => MakerBytes::Spki(key.spki()),
     };
     let (signature, envelope) = (bundle.signed.signature(), bundle.signed.envelope());
-    let subject = Subject { signature, envelope, message, message_digest, maker };
+    let subject = Subject { signature, timestamped: signature, envelope, message, message_digest, maker };
     Testimony::hear(&bundle.material, &bundle.timestamps, &subject, root)
 }
 

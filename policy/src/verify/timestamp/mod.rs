@@ -175,7 +175,7 @@ pub fn trusted_time(
                     return None;
                 };
                 *checks_left = left;
-                let fact = memo.timestamps.fact(&trusted.chain, place, response, signature.signature());
+                let fact = memo.timestamps.fact(&trusted.chain, place, response, signature.timestamped());
                 match fact.as_ref() {
                     Ok(time) if !trusted.covers(*time) => {
                         let name = &authority.name;
