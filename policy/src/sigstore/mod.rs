@@ -30,7 +30,7 @@ pub use certified::Certified;
 pub(crate) use certified::{CertificateMemo, Introduction, certify, introduce, logged};
 pub(crate) use identity::hint;
 pub use identity::{Identity, IdentityExpectation, SubjectKind, claim_names};
-pub use own::{IssuedCertificate, OwnSignature, own_signatures, statement_subject, verify_own_bundle};
+pub use own::{IssuedCertificate, OwnBundle, own_bundles, statement_subject, verify_own_bundle};
 pub(crate) use testimony::Vouchers;
 pub use trusted_root::{Member, MemberKind, TrustedRoot, TrustedRootError};
 pub use unlogged::{UnloggedSignature, unlogged_signatures};

@@ -12,7 +12,7 @@ use crate::image::{Digest, PinnedImage};
 use crate::reason::Code;
 use crate::signature::{Format, subject_digests};
 use crate::trust::KeyWindow;
-use crate::verify::{AuthenticationMemo, Expectation, PublicKey, TimeEvidence, VerifiedSignature, authenticate, judge};
+use crate::verify::{Expectation, PublicKey, TimeEvidence, VerifiedSignature, authenticate, judge};
 
 /// A certificate that was just given out: well-formed, and made for signing. Nothing is verified yet.
 #[derive(Debug, Clone)]
@@ -102,45 +102,58 @@ pub fn statement_subject(statement: &[u8]) -> Result<Digest, String> {
     format!("sha256:{hex}").parse().map_err(|_| "the SHA-256 of its first subject is none".to_owned())
 }
 
-/// A signature of an image that verifies in full: what a signer need not make again.
+/// A bundle about an image that verifies in full: what a signer need not make again.
 #[derive(Debug, Clone)]
-pub struct OwnSignature {
-    /// As a signature: what it says.
-    pub signature: VerifiedSignature,
-    /// As a bundle: who made it, and who vouches.
+pub struct OwnBundle {
+    /// The manifest that carries it.
+    pub artifact: Digest,
+    /// Who made it, and who vouches.
     pub bundle: VerifiedBundle,
+    /// What it says as a signature of the image; nothing where it is none that counts.
+    pub signature: Option<VerifiedSignature>,
+    /// The exact bytes of the statement that was signed.
+    pub statement: Vec<u8>,
     /// The bundle as it is written.
     pub blob: Vec<u8>,
 }
 
-/// The signatures in some evidence that verify in full for `key`, or for whomever their certificates name.
+/// The bundles in some evidence that verify in full for `key`, or for whomever their certificates name, and are about the
+/// image.
 #[must_use]
-pub fn own_signatures(
+pub fn own_bundles(
     evidence: &DecodedEvidence,
     image: &PinnedImage,
     key: Option<&PublicKey>,
     root: &TrustedRoot,
     demands: &Demands,
     now: Timestamp,
-) -> Vec<OwnSignature> {
-    let own = |found: &FoundSignature| -> Option<OwnSignature> {
-        let Retrieval::Content(content) = evidence.evidence().items.get(&found.signature.content())? else {
-            return None;
-        };
-        let parsed = UnverifiedBundle::parse(content.bytes()).ok()?;
+) -> Vec<OwnBundle> {
+    let own = |(found, blob, parsed): (&FoundSignature, &[u8], UnverifiedBundle)| -> Option<OwnBundle> {
         let artifact = Artifact::Digest(image.digest);
         let bundle = verify_own_bundle(&parsed, artifact, key, root, demands, now).ok()?;
         let certificate = parsed.certificate().map(IssuedCertificate::read).transpose().ok()?;
         let key = key.or(certificate.as_ref().map(IssuedCertificate::key))?;
-        let facts = authenticate(&found.signature, key, &AuthenticationMemo::new())?;
+        let facts = authenticate(&found.signature, key, &found.memo)?;
         let (window, expectation) = (KeyWindow::UNBOUNDED, Expectation::of_image(image));
         let signature = judge(found.artifact, "the signer", &facts, &window, &TimeEvidence::NONE, &expectation, now);
-        Some(OwnSignature { signature: signature.ok()?, bundle, blob: content.bytes().to_vec() })
+        Some(OwnBundle {
+            artifact: found.artifact,
+            bundle,
+            signature: signature.ok(),
+            statement: found.signature.statement()?.to_vec(),
+            blob: blob.to_vec(),
+        })
     };
-    evidence
-        .signatures()
-        .iter()
-        .filter(|found| found.signature.format() == Format::SigstoreBundle)
-        .filter_map(own)
-        .collect()
+    bundles(evidence).filter_map(own).collect()
+}
+
+/// The bundles in some evidence, each with its bytes; nothing is verified.
+pub(super) fn bundles(evidence: &DecodedEvidence) -> impl Iterator<Item = (&FoundSignature, &[u8], UnverifiedBundle)> {
+    let found = evidence.signatures().iter().filter(|found| found.signature.format() == Format::SigstoreBundle);
+    found.filter_map(|found| {
+        let Retrieval::Content(content) = evidence.evidence().items.get(&found.signature.content())? else {
+            return None;
+        };
+        Some((found, content.bytes(), UnverifiedBundle::parse(content.bytes()).ok()?))
+    })
 }

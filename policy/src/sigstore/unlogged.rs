@@ -1,14 +1,14 @@
-//! Signatures that wait for their log entry: made while the log was down, timestamped, and completed later.
+//! Signatures and attestations that wait for their log entry: made while the log was down, timestamped, and completed later.
 
 use jiff::Timestamp;
 
 use super::bundle::{Signed, UnverifiedBundle};
 use super::identity::Identity;
-use super::own::{IssuedCertificate, verify_own_bundle};
+use super::own::{IssuedCertificate, bundles, verify_own_bundle};
 use super::trusted_root::TrustedRoot;
 use super::verify::{Artifact, Demands};
 use super::written::{BundleContent, BundleMaker, LogAnswer, write_bundle};
-use crate::evidence::{DecodedEvidence, Retrieval};
+use crate::evidence::DecodedEvidence;
 use crate::image::{Digest, PinnedImage};
 use crate::signature::{EncodedSignature, pre_authentication_encoding};
 use crate::verify::PublicKey;
@@ -103,11 +103,7 @@ pub fn unlogged_signatures(
     };
     let without = Demands { logs: 0, ..*demands };
     let (mut complete, mut unlogged): (Vec<Vec<u8>>, Vec<UnloggedSignature>) = (Vec::new(), Vec::new());
-    for found in evidence.signatures() {
-        let Some(Retrieval::Content(blob)) = evidence.evidence().items.get(&found.signature.content()) else {
-            continue;
-        };
-        let Ok(bundle) = UnverifiedBundle::parse(blob.bytes()) else { continue };
+    for (found, _, bundle) in bundles(evidence) {
         if verifies(&bundle, demands) {
             complete.push(bundle.signed.signature().to_vec());
         } else if verifies(&bundle, &without) {

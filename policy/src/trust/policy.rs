@@ -295,6 +295,21 @@ impl TrustPolicy {
         Self::for_authority(&text, Authority { name, keys: Vec::new(), identities, evidence })
     }
 
+    /// A policy in which any of these keys or of these identities suffices, for any image.
+    pub(super) fn for_anybody(
+        keys: Vec<PublicKey>,
+        identities: Vec<TrustedIdentity>,
+        evidence: EvidenceDemands,
+    ) -> Self {
+        let (by_key, by_identity) = (Self::for_keys(keys), Self::for_identities(identities, evidence));
+        let text = format!("{} {}", by_key.digest, by_identity.digest);
+        let either = [AuthorityIndex(0), AuthorityIndex(1)].map(Requirement::Authority).to_vec();
+        let rule = |rule: Rule| Rule { require: Requirement::Any(either.clone()), ..rule };
+        let rules = by_key.rules.into_iter().map(rule).collect();
+        let authorities = by_key.authorities.into_iter().chain(by_identity.authorities).collect();
+        Self { digest: Digest::of(text.as_bytes()), authorities, rules, ..by_key }
+    }
+
     /// A policy that asks for this one authority, for any image.
     fn for_authority(text: &str, authority: Authority) -> Self {
         let rule = Rule {

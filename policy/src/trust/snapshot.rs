@@ -94,6 +94,12 @@ impl TrustSnapshot {
         Self { documents: Arc::new([TrustPolicy::for_identities(identities, evidence)]) }
     }
 
+    /// Both in one document, in which any of the keys or of the identities suffices.
+    #[must_use]
+    pub fn for_anybody(keys: Vec<PublicKey>, identities: Vec<TrustedIdentity>, evidence: EvidenceDemands) -> Self {
+        Self { documents: Arc::new([TrustPolicy::for_anybody(keys, identities, evidence)]) }
+    }
+
     /// The documents in force.
     #[must_use]
     pub fn documents(&self) -> &[TrustPolicy] {

@@ -1,31 +1,34 @@
-//! Attestations of one type by some keys, without a rule: what `verify-attestation` asks.
+//! Attestations of one type by those whom trust names, without a demand on what they say: what `verify-attestation` asks.
 
 use jiff::Timestamp;
 
 use super::Reason;
+use super::speakers::{Budget, speakers};
 use crate::attestation::{PredicateType, Wanted};
 use crate::evidence::{DecodedEvidence, Observation};
-use crate::limits;
+use crate::image::Digest;
 use crate::reason::Code;
-use crate::trust::KeyWindow;
-use crate::verify::{PublicKey, Rejection, TimeEvidence, VerifiedAttestation, authenticate, judge_attestation};
+use crate::trust::{Applicable, Selection, TrustSnapshot};
+use crate::verify::{Rejection, VerifiedAttestation, judge_attestation};
 
 /// What was found.
 #[derive(Debug)]
 pub struct FoundAttestations {
-    /// The attestations that verify, each with the exact bytes of its statement.
+    /// The attestations that count, each with the exact bytes of its statement.
     pub verified: Vec<(VerifiedAttestation, Vec<u8>)>,
     /// Other attestations, and what could not be read.
     pub rejected: Vec<Rejection>,
-    /// Why there is none; empty when there is one. Unknown where not all could be looked at.
+    /// Why there is none; empty when there is one. Unknown where not all could be asked for, [`Code::LimitExceeded`] where
+    /// not all was looked at.
     pub reasons: Vec<Reason>,
 }
 
-/// The attestations of an image that are of a type and by one of these keys.
+/// The attestations of an image that are of a type and by somebody whom the rules for it name: the same who speak in a
+/// verdict, by keys or by certificates, with the logs and timestamps that are demanded of them.
 #[must_use]
 pub fn find_attestations(
     evidence: &DecodedEvidence,
-    keys: &[PublicKey],
+    trust: &TrustSnapshot,
     predicate_type: &PredicateType,
     now: Timestamp,
 ) -> FoundAttestations {
@@ -43,35 +46,52 @@ pub fn find_attestations(
             return found;
         }
     };
-    let mut checks_left = limits::MAX_SIGNATURE_CHECKS;
-    for signature in evidence.signatures() {
-        let facts = keys.iter().find_map(|key| {
-            checks_left = checks_left.checked_sub(1)?;
-            authenticate(&signature.signature, key, &signature.memo)
-        });
-        let Some(facts) = facts else {
-            let format = Some(signature.signature.format());
-            let message = "none of these keys verifies it: it was made with another key, or altered".to_owned();
-            found.rejected.push(Rejection::new(signature.artifact, format, Code::UntrustedKey, message));
-            continue;
-        };
-        let wanted = Wanted::Types(std::slice::from_ref(predicate_type));
-        let window = KeyWindow::UNBOUNDED;
-        let none = TimeEvidence::NONE;
-        match judge_attestation(signature.artifact, "key", &facts, &window, &none, digest, wanted, now) {
-            Some(Ok(attestation)) => {
-                let statement = signature.signature.statement().unwrap_or_default().to_vec();
-                found.verified.push((attestation, statement));
-            }
-            Some(Err(rejection)) => found.rejected.push(rejection),
-            // A plain signature is no attestation, and nothing is wrong with it.
-            None => {}
-        }
+    let Selection::Rules(rules) = trust.select(evidence.image(), None) else {
+        let message = format!("no rule covers `{}`", evidence.image().repository());
+        found.reasons.push(Reason::new(Code::NoMatchingRule, message));
+        return found;
+    };
+    for rule in &rules {
+        found.look(rule, evidence, digest, predicate_type, now);
     }
     if found.verified.is_empty() {
         found.reasons = missing(evidence, predicate_type, &found.rejected);
     }
     found
+}
+
+impl FoundAttestations {
+    /// Adds what one rule's authorities attested.
+    fn look(
+        &mut self,
+        rule: &Applicable<'_>,
+        evidence: &DecodedEvidence,
+        digest: Digest,
+        predicate_type: &PredicateType,
+        now: Timestamp,
+    ) {
+        let wanted = Wanted::Types(std::slice::from_ref(predicate_type));
+        let mut budget = Budget::for_one_image();
+        for (signature, speaker) in speakers(rule, &rule.rule.authorities(), evidence.signatures(), now, &mut budget) {
+            let speaker = match speaker {
+                Ok(speaker) => speaker,
+                Err(unheard) => {
+                    self.rejected.push(unheard.rejection);
+                    continue;
+                }
+            };
+            let (name, facts, window, time) = (speaker.name, &speaker.facts, speaker.window, &speaker.time);
+            match judge_attestation(signature.artifact, name, facts, window, time, digest, wanted, now) {
+                Some(Ok(attestation)) => {
+                    let statement = signature.signature.statement().unwrap_or_default().to_vec();
+                    self.verified.push((attestation.vouched(speaker.certified, speaker.logs), statement));
+                }
+                Some(Err(rejection)) => self.rejected.push(rejection),
+                // A plain signature is no attestation, and nothing is wrong with it.
+                None => {}
+            }
+        }
+    }
 }
 
 fn missing(evidence: &DecodedEvidence, predicate_type: &PredicateType, rejected: &[Rejection]) -> Vec<Reason> {
@@ -80,10 +100,23 @@ fn missing(evidence: &DecodedEvidence, predicate_type: &PredicateType, rejected:
     if !unknown.is_empty() {
         return unknown;
     }
+    // What lies beyond a bound may be what was asked for.
+    if let Some(unseen) = rejected.iter().find(|rejection| rejection.code == Code::LimitExceeded) {
+        return vec![Reason::new(unseen.code, unseen.message.clone())];
+    }
     let others = match rejected.len() {
         0 => String::new(),
+        1 => "; 1 other item does not count".to_owned(),
         count => format!("; {count} other items do not count"),
     };
-    let message = format!("no attestation of type `{predicate_type}` by these keys{others}");
-    vec![Reason::new(Code::AttestationMissing, message)]
+    let message = format!("no attestation of type `{predicate_type}` by whom it must be{others}");
+    let mut reasons = vec![Reason::new(Code::AttestationMissing, message)];
+    // Why one by whom it must be does not count. One of another type is neither here nor there.
+    let of_asked = rejected.iter().filter(|rejection| rejection.authority.is_some());
+    for rejection in of_asked.filter(|rejection| rejection.code != Code::PredicateTypeMismatch) {
+        if reasons.iter().all(|known| known.code != rejection.code) {
+            reasons.push(Reason::new(rejection.code, rejection.message.clone()));
+        }
+    }
+    reasons
 }

@@ -35,6 +35,7 @@ pub struct VerifiedAttestation {
     predicate_type: String,
     facts: Arc<Authenticated>,
     time: Option<VerifiedTime>,
+    carried_timestamps: usize,
     certified: Option<Certified>,
     logs: Vec<String>,
 }
@@ -98,6 +99,12 @@ impl VerifiedAttestation {
         Self { certified, logs, ..self }
     }
 
+    /// How many timestamps it carries, believed or not.
+    #[must_use]
+    pub fn carried_timestamps(&self) -> usize {
+        self.carried_timestamps
+    }
+
     /// The time by which it existed, where trusted timestamp authorities vouch for one.
     #[must_use]
     pub fn time(&self) -> Option<&VerifiedTime> {
@@ -139,6 +146,7 @@ pub(crate) fn judge_attestation(
                 predicate_type: attested.predicate_type.clone(),
                 facts: Arc::clone(facts),
                 time: time.verified().cloned(),
+                carried_timestamps: time.carried(),
                 certified: None,
                 logs: Vec::new(),
             })

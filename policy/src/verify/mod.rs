@@ -74,8 +74,8 @@ impl AttachableSignature {
     }
 }
 
-/// Verifies a bundle that was just made with certificates, log entries or timestamps: as a signature, by the same path
-/// that a registry's takes, and as a bundle, with everything that vouches for it. `key` is the key that signed; without
+/// Verifies a bundle that was just made with certificates, log entries or timestamps: as a signature or an attestation, by
+/// the same path that a registry's takes, and as a bundle, with everything that vouches for it. `key` is the key that signed; without
 /// one it is the certificate's.
 ///
 /// # Errors
@@ -104,7 +104,13 @@ pub fn check_bundle_before_attaching(
         }
         (None, None) => return Err(rejected(Code::CertificateUntrusted, "it has no certificate".to_owned())),
     };
-    Ok((check_before_attaching(encoded, key, image, now)?, verified))
+    let signature = encoded.decode().map_err(|fault| rejected(fault.code, fault.detail))?;
+    let attestation = signature.statement().and_then(|statement| Attestation::of_statement(image, statement).ok());
+    let attachable = match attestation {
+        Some(attestation) => check_attestation_before_attaching(encoded, key, &attestation, now)?,
+        None => check_before_attaching(encoded, key, image, now)?,
+    };
+    Ok((attachable, verified))
 }
 
 /// Verifies a signature that was just made, by the same path that a registry's takes.

@@ -7,7 +7,7 @@ use hallmark_policy::evidence::{Cause, Fault, Observation, Place, PlaceReport, R
 use hallmark_policy::image::{Descriptor, Digest, Manifest, media_type};
 use hallmark_policy::signature::Format;
 use hallmark_policy::trust::TrustSnapshot;
-use hallmark_policy::verdict::{Question, Verdict, evaluate};
+use hallmark_policy::verdict::{Question, Verdict, evaluate, find_attestations};
 use hallmark_policy::{Code, Outcome, limits};
 use proptest::prelude::*;
 
@@ -297,6 +297,27 @@ fn must_not_call_the_newest_what_may_not_be_it() {
         attached.with_bundle(&attestation_of(3, Digest::of(&[n]), SCAN, "{}"))
     });
     check(many, SCANNED, &[Code::LimitExceeded]);
+}
+
+#[test]
+fn must_not_say_that_nothing_is_attested_where_keys_or_places_were_not_all_looked_at() {
+    let keys: Vec<_> = (1..=64_u8).map(|seed| Key::new(seed).public()).collect();
+    let trust = TrustSnapshot::for_keys(keys);
+    let codes = |attached: Attached| {
+        let found = find_attestations(&attached.decoded(), &trust, &SCAN.parse().unwrap(), now());
+        assert!(found.verified.is_empty());
+        found.reasons.iter().map(|reason| reason.code).collect::<Vec<_>>()
+    };
+    let by_others = |count: u8| {
+        (0..count).fold(Attached::nothing(), |attached, n| {
+            attached.with_bundle(&attestation_of(200, Digest::of(&[n]), SCAN, "{}"))
+        })
+    };
+    assert_eq!(limits::MAX_SIGNATURE_CHECKS, 64 * 64);
+    assert_eq!(codes(by_others(64)), [Code::AttestationMissing]);
+    assert_eq!(codes(by_others(65)), [Code::LimitExceeded]);
+    let cut_off = by_others(1).change(|evidence| evidence.places.iter_mut().for_each(|place| place.truncated = true));
+    assert_eq!(codes(cut_off), [Code::LimitExceeded]);
 }
 
 fn vex(time: &str, status: &str) -> String {

@@ -7,6 +7,8 @@ mod attacks;
 #[cfg(test)]
 mod attestations;
 #[cfg(test)]
+mod attested;
+#[cfg(test)]
 mod authority;
 #[cfg(test)]
 mod bounds;

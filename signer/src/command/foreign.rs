@@ -4,8 +4,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::error::{Exit, Failure};
 
-const LOG: &str = "`sign` uses a transparency log when `--rekor-url` or `--signing-config` names one, or no key signs; leave the flag out";
-const SIGNING: &str = "`sign` and `sign-bundle` take it; the other verbs ask no such service";
+const LOG: &str = "`sign` and `attest` use a transparency log when `--rekor-url` or `--signing-config` names one, or no key signs; leave the flag out";
+const SIGNING: &str = "`sign`, `attest` and `sign-bundle` take it; the other verbs ask no such service";
 const KEYLESS: &str = "who signs is told by its token; see `hallmark sign --help`";
 const ROOT: &str = "give whom to believe as a whole: `--trusted-root trusted_root.json`";
 const CERTIFICATE: &str =
@@ -58,7 +58,7 @@ const FLAGS: [(&str, &str); 46] = [
     ("--password", PASSPHRASE),
     ("--payload", "the payload is always made from the image; leave the flag out"),
     ("--private-infrastructure", LOG),
-    ("--recursive", "`sign` takes it; the other verbs look at the digest that was asked for"),
+    ("--recursive", "`sign` and `attest` take it; the other verbs look at the digest that was asked for"),
     ("--registry-password", CREDENTIALS),
     (
         "--registry-referrers-mode",

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use hallmark_policy::trust::{
-    EvidenceDemands, KnownRoots, NamedRoot, PatternProblem, TextPattern, TrustSnapshot, TrustedIdentity,
-    issuer_expression, kind_of, subject_expression,
+    EvidenceDemands, KnownRoots, NamedRoot, PatternProblem, TextPattern, TrustedIdentity, issuer_expression, kind_of,
+    subject_expression,
 };
 
 use super::trust_root;
@@ -16,17 +16,16 @@ use crate::error::{Exit, Failure};
 #[group(skip)]
 pub(super) struct Arguments {
     /// The subject that the certificate must be about, exactly: a workflow, an address, a service
-    #[arg(long, value_name = "SUBJECT", group = "identities")]
-    #[arg(conflicts_with_all = ["key", "policy", "certificate_identity_regexp"])]
+    #[arg(long, value_name = "SUBJECT", group = "identities", conflicts_with = "certificate_identity_regexp")]
     certificate_identity: Option<String>,
     /// The same as a regular expression for the whole subject; one that others' names could follow is refused
-    #[arg(long, value_name = "EXPRESSION", group = "identities", conflicts_with_all = ["key", "policy"])]
+    #[arg(long, value_name = "EXPRESSION", group = "identities")]
     certificate_identity_regexp: Option<String>,
     /// The issuer that the certificate must name, exactly
-    #[arg(long, value_name = "URL", conflicts_with_all = ["key", "policy", "certificate_oidc_issuer_regexp"])]
+    #[arg(long, value_name = "URL", conflicts_with = "certificate_oidc_issuer_regexp")]
     certificate_oidc_issuer: Option<String>,
     /// The same as a regular expression for the whole issuer
-    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["key", "policy"])]
+    #[arg(long, value_name = "EXPRESSION")]
     certificate_oidc_issuer_regexp: Option<String>,
     /// What the certificate must say besides, by the names of the trust policy, such as
     /// `sourceRepositoryUri=https://github.com/acme/app`; may be repeated
@@ -63,9 +62,15 @@ pub(super) struct Arguments {
     require_certificate_logs: Option<usize>,
 }
 
+/// Whom the flags name, and who must vouch.
+pub(super) struct Named {
+    pub(super) identity: TrustedIdentity,
+    pub(super) evidence: EvidenceDemands,
+}
+
 impl Arguments {
-    /// The trust that was named, if any was.
-    pub(super) fn load_if_named(&self) -> Result<Option<TrustSnapshot>, Failure> {
+    /// Whom the flags name, if they name anybody.
+    pub(super) fn load_if_named(&self) -> Result<Option<Named>, Failure> {
         let identity = self.certificate_identity.as_ref().or(self.certificate_identity_regexp.as_ref());
         let issuer = self.certificate_oidc_issuer.as_ref().or(self.certificate_oidc_issuer_regexp.as_ref());
         match (identity, issuer) {
@@ -83,7 +88,7 @@ impl Arguments {
         }
     }
 
-    fn load(&self) -> Result<TrustSnapshot, Failure> {
+    fn load(&self) -> Result<Named, Failure> {
         let (kind, subject) = match (&self.certificate_identity, &self.certificate_identity_regexp) {
             (Some(exact), _) => (kind_of(exact), pattern("--certificate-identity", TextPattern::exact(exact))?),
             (None, expression) => {
@@ -107,7 +112,7 @@ impl Arguments {
         let evidence = self.demands()?;
         check_demands(&evidence, &root)?;
         let identity = TrustedIdentity { issuer, kind, subject, claims: self.claims()?, root };
-        Ok(TrustSnapshot::for_identities(vec![identity], evidence))
+        Ok(Named { identity, evidence })
     }
 
     /// What is asked for, and where nothing is, what the instance gives with every signature.

@@ -1,6 +1,7 @@
 //! The verbs. Each is one file: its arguments, what it does, and how the answer is told.
 
 mod attest;
+mod bulk;
 mod children;
 mod complete;
 mod completion;

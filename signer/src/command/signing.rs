@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hallmark_policy::attestation::Attestation;
 use hallmark_policy::evidence::Observation;
 use hallmark_policy::image::{ImageReference, PinnedImage};
-use hallmark_policy::signature::{Format, Statement, UnsignedSignature};
+use hallmark_policy::limits::MAX_SIGNATURE_BYTES;
+use hallmark_policy::signature::{EncodedSignature, Format, Statement, UnsignedSignature};
 use hallmark_policy::verify::{AttachableSignature, VerifiedSignature, check_before_attaching};
 use hallmark_policy::{Code, Timestamp};
 use hallmark_registry::{AttachError, Registry};
@@ -13,7 +15,7 @@ use hallmark_registry::{AttachError, Registry};
 use crate::error::{Exit, Failure};
 use crate::key::SigningKey;
 use crate::output::Output;
-use crate::report::{SignatureReport, Status};
+use crate::report::{ImageSigned, SignatureReport, Status};
 use crate::timestamp::TimestampAuthorities;
 
 /// Keys, each unlocked once, and where their signatures go.
@@ -171,6 +173,23 @@ pub(super) fn unsigned(format: Format, statement: &Statement) -> Result<Unsigned
         .map_err(|error| Failure::new(Exit::Usage, error.to_string(), "sign with fewer or shorter annotations"))
 }
 
+pub(super) fn unsigned_attestation(format: Format, attestation: &Attestation) -> Result<UnsignedSignature, Failure> {
+    attestation.unsigned(format).map_err(|error| {
+        Failure::new(Exit::Usage, error.to_string(), "use `--format bundle` or `--format attestation-tag`")
+    })
+}
+
+/// Says that an attestation is so large that not everybody looks at it.
+pub(super) fn tell_if_large(encoded: &EncodedSignature, attestation: &Attestation, output: Output) {
+    if encoded.blob().len() > MAX_SIGNATURE_BYTES && attestation.predicate_type.may_be_large() {
+        let (bytes, kind) = (encoded.blob().len(), &attestation.predicate_type);
+        output.warning(&format!(
+            "the attestation has {bytes} bytes: beyond {MAX_SIGNATURE_BYTES} it is looked at only by rules and commands that \
+             ask for `{kind}`, and some registries and versions of Hallmark take no more"
+        ));
+    }
+}
+
 /// Whether a signature that ends at `known` does for one that is to end at `asked`. An end is a moment later each time
 /// that the same command is run, so nine tenths of the time that is left are enough.
 pub(super) fn lasts_long_enough(known: Option<Timestamp>, asked: Option<Timestamp>, now: Timestamp) -> bool {
@@ -195,6 +214,17 @@ pub(super) fn write_bundle(path: &Path, bundle: &[u8]) -> Result<(), Failure> {
 pub(super) fn left(format: Format, failure: &Failure) -> SignatureReport {
     let report = SignatureReport::new(format, Status::Left);
     SignatureReport { message: Some(failure.message.clone()), hint: failure.hint.clone(), ..report }
+}
+
+/// Nothing of an image was signed, and how that ends the program.
+pub(super) fn all_left(
+    name: &ImageReference,
+    image: Option<&PinnedImage>,
+    formats: &[Format],
+    failure: &Failure,
+) -> (ImageSigned, Exit) {
+    let signatures = formats.iter().map(|format| left(*format, failure)).collect();
+    (ImageSigned { image: name.to_string(), pinned: image.map(ToString::to_string), signatures }, failure.exit)
 }
 
 pub(super) fn attach_failure(error: AttachError) -> Failure {

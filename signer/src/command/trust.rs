@@ -9,6 +9,14 @@ use super::{identities, trust_root};
 use crate::error::{Exit, Failure};
 use crate::key::KeyReference;
 
+/// The flags that name an identity.
+const IDENTITIES: [&str; 4] = [
+    "certificate_identity",
+    "certificate_identity_regexp",
+    "certificate_oidc_issuer",
+    "certificate_oidc_issuer_regexp",
+];
+
 /// Keys, identities or policies.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Trust")]
@@ -16,10 +24,10 @@ use crate::key::KeyReference;
 pub(super) struct Arguments {
     /// Trust this public key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI; may be repeated, any of them
     /// suffices
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", conflicts_with_all = IDENTITIES)]
     key: Vec<String>,
     /// Judge by this trust policy: a file or a folder; may be repeated, all of them must allow
-    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    #[arg(long, value_name = "FILE", conflicts_with = "key", conflicts_with_all = IDENTITIES)]
     policy: Vec<PathBuf>,
     /// The Kubernetes namespace that the image is for
     #[arg(long, value_name = "NAME", requires = "policy")]
@@ -44,7 +52,8 @@ impl Arguments {
             return Ok(Some(load(&self.policy).map_err(failure)?.snapshot));
         }
         if self.key.is_empty() {
-            return self.identities.load_if_named();
+            let named = self.identities.load_if_named()?;
+            return Ok(named.map(|named| TrustSnapshot::for_identities(vec![named.identity], named.evidence)));
         }
         let keys = self.key.iter().map(|text| text.parse::<KeyReference>()?.public_key());
         Ok(Some(TrustSnapshot::for_keys(keys.collect::<Result<_, _>>()?)))

@@ -1,5 +1,6 @@
 //! How answers are told: each in JSON, which is part of the interface, and in lines for people.
 
+mod attestations;
 mod authority;
 mod bundle;
 mod copying;
@@ -7,12 +8,14 @@ mod cosign;
 mod doctor;
 mod evidence;
 mod explanation;
+mod maker;
 mod repair;
 mod signing;
 mod trust_root;
 mod updated_root;
 mod verdict;
 
+pub(crate) use attestations::{AttestationsReport, ImageAttested};
 pub(crate) use bundle::BundleReport;
 pub(crate) use copying::{CopyReport, ImageCopied};
 pub(crate) use cosign::cosign_documents;

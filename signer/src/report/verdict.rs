@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use hallmark_policy::image::Digest;
-use hallmark_policy::sigstore::Certified;
 use hallmark_policy::verdict::{DemandMet, Grounds, RuleVerdict, Verdict};
-use hallmark_policy::verify::{Rejection, VerifiedSignature, VerifiedTime};
+use hallmark_policy::verify::{Rejection, VerifiedSignature};
 use hallmark_policy::{Outcome, Timestamp};
 use serde::Serialize;
 
+use super::maker::{Maker, Vouchers};
 use super::style;
 use crate::output::{Style, Text};
 
@@ -64,28 +64,14 @@ struct ImageVerdict {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ProofReport {
     authority: String,
-    format: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<String>,
-    /// Who signed, where a certificate holds the key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<IdentityReport>,
-    artifact: String,
-    /// The manifest that it is about, where it is another than the pinned one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
+    #[serde(flatten)]
+    maker: Maker,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
-    /// When trusted timestamp authorities saw it, and which.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signed_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    timestamped_by: Vec<String>,
-    /// The transparency logs that hold it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    logged_by: Vec<String>,
+    #[serde(flatten)]
+    vouchers: Vouchers,
     /// When it ends by its own word.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
@@ -98,26 +84,8 @@ struct AttestedReport {
     demand: String,
     authority: String,
     predicate_type: String,
-    format: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<IdentityReport>,
-    artifact: String,
-    /// The manifest that it is about, where it is another than the pinned one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-}
-
-/// Whom a certificate is about.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct IdentityReport {
-    issuer: String,
-    subject: String,
-    claims: BTreeMap<&'static str, String>,
-    trust_root: String,
-    published_by: Vec<String>,
+    #[serde(flatten)]
+    maker: Maker,
 }
 
 #[derive(Debug, Serialize)]
@@ -286,23 +254,17 @@ impl ImageVerdict {
 impl ProofReport {
     /// A signature with the manifest that it is about, unless that is `pinned`.
     pub(super) fn about(signature: &VerifiedSignature, pinned: Option<Digest>) -> Self {
-        let subject = (pinned != Some(signature.subject())).then(|| signature.subject().to_string());
-        Self { subject, ..Self::new(signature) }
+        let subject = Some(signature.subject()).filter(|subject| pinned != Some(*subject));
+        Self { maker: Maker::of_signature(signature, subject), ..Self::new(signature) }
     }
 
     pub(super) fn new(signature: &VerifiedSignature) -> Self {
         Self {
-            subject: None,
             authority: signature.authority().to_owned(),
-            format: signature.format().as_str(),
-            key_id: signature.certified().is_none().then(|| signature.key().to_string()),
-            identity: signature.certified().map(IdentityReport::new),
-            artifact: signature.artifact().to_string(),
+            maker: Maker::of_signature(signature, None),
             name: signature.name().map(str::to_owned),
             annotations: signature.annotations().clone(),
-            signed_at: signature.time().map(VerifiedTime::time),
-            timestamped_by: signature.time().map(|time| time.vouchers().to_vec()).unwrap_or_default(),
-            logged_by: signature.logs().to_vec(),
+            vouchers: Vouchers::new(signature.time(), signature.logs()),
             expires: signature.expires(),
         }
     }
@@ -314,61 +276,33 @@ impl ProofReport {
         // Keys and identities of the command line speak for nobody but themselves.
         let is_named = !matches!(self.authority.as_str(), "key" | "identity");
         let authority = if is_named { format!("{}, ", self.authority) } else { String::new() };
-        let who = who(self.identity.as_ref(), self.key_id.as_deref());
-        let time = self.signed_at.map(|time| format!(", seen at {time} by {}", self.timestamped_by.join(", ")));
-        let expires = self.expires.map(|expires| format!(", until {expires}"));
-        let (time, expires) = (time.unwrap_or_default(), expires.unwrap_or_default());
-        let subject = self.subject.as_ref().map(|subject| format!(" for {subject}")).unwrap_or_default();
-        format!("by {authority}{who} ({}){subject}{annotations}{time}{expires}", self.format)
+        let Self { maker, vouchers, .. } = self;
+        let expires = self.expires.map(|expires| format!(", until {expires}")).unwrap_or_default();
+        let (who, about, seen) = (maker.who(), maker.about(), vouchers.words());
+        format!("by {authority}{who} ({}){about}{annotations}{seen}{expires}", maker.format)
     }
 
     pub(super) fn artifact(&self) -> &str {
-        &self.artifact
-    }
-}
-
-/// Who signed, in words.
-fn who(identity: Option<&IdentityReport>, key_id: Option<&str>) -> String {
-    match identity {
-        Some(identity) => format!("{} of {}", identity.subject, identity.issuer),
-        None => format!("key {}", key_id.unwrap_or_default()),
+        &self.maker.artifact
     }
 }
 
 impl AttestedReport {
     fn new(met: &DemandMet, pinned: Option<Digest>) -> Self {
         let attestation = &met.attestation;
+        let subject = Some(attestation.subject()).filter(|subject| pinned != Some(*subject));
         Self {
             demand: met.demand.clone(),
             authority: attestation.authority().to_owned(),
             predicate_type: attestation.predicate_type().to_owned(),
-            format: attestation.format().as_str(),
-            key_id: attestation.certified().is_none().then(|| attestation.key().to_string()),
-            identity: attestation.certified().map(IdentityReport::new),
-            artifact: attestation.artifact().to_string(),
-            subject: (pinned != Some(attestation.subject())).then(|| attestation.subject().to_string()),
+            maker: Maker::of_attestation(attestation, subject),
         }
     }
 
     /// In one line.
     fn words(&self) -> String {
-        let Self { demand, authority, predicate_type, .. } = self;
-        let who = who(self.identity.as_ref(), self.key_id.as_deref());
-        let subject = self.subject.as_ref().map(|subject| format!(" for {subject}")).unwrap_or_default();
-        format!("{demand}: {predicate_type} by {authority}, {who}{subject}")
-    }
-}
-
-impl IdentityReport {
-    fn new(certified: &Certified) -> Self {
-        let identity = certified.identity();
-        Self {
-            issuer: identity.issuer().unwrap_or_default().to_owned(),
-            subject: certified.subject().to_owned(),
-            claims: identity.claims().clone(),
-            trust_root: certified.root().to_owned(),
-            published_by: certified.certificate_logs().to_vec(),
-        }
+        let Self { demand, authority, predicate_type, maker } = self;
+        format!("{demand}: {predicate_type} by {authority}, {}{}", maker.who(), maker.about())
     }
 }
 

@@ -3,6 +3,8 @@
 //! The program is run as it is shipped, with an environment of its own.
 
 #[cfg(test)]
+mod attest;
+#[cfg(test)]
 mod bundle;
 mod command_line;
 #[cfg(test)]

@@ -15,6 +15,7 @@ fn every_answer_keeps_its_shape() {
     let directory = tempfile::tempdir().unwrap();
     let (image, _) = registry.push("team/app:1.4");
     let (unsigned, _) = registry.push("team/other:1");
+    let (attested, _) = registry.push("team/attested:1");
     let host = &registry.host;
     let (copy, absent, prefix) =
         (format!("{host}/mirror/app"), format!("{host}/team/none:1"), format!("{host}/loaded/"));
@@ -26,6 +27,10 @@ fn every_answer_keeps_its_shape() {
         registry.host
     );
     fs::write(directory.path().join("policy.yaml"), policy).unwrap();
+    fs::write(directory.path().join("predicate.json"), r#"{"buildDefinition":{},"runDetails":{}}"#).unwrap();
+    let predicate = ["--predicate", "predicate.json", "--type", "slsaprovenance1"];
+    let attest = [&["attest", "--key", "hallmark.key", &attested], &predicate[..]].concat();
+    let verify_attestation = ["verify-attestation", "--key", "hallmark.pub", &attested, "--type"];
     for (name, code, arguments) in [
         ("key-generate", 0, vec!["key", "generate"]),
         ("key-inspect", 0, vec!["key", "inspect", "hallmark.pub"]),
@@ -34,6 +39,9 @@ fn every_answer_keeps_its_shape() {
         ("verify-allow", 0, vec!["verify", "--policy", "policy.yaml", &image]),
         ("verify-deny", 10, vec!["verify", "--policy", "policy.yaml", &image, &unsigned]),
         ("verify-cosign", 0, vec!["verify", "--key", "hallmark.pub", &image, "-o", "cosign"]),
+        ("attest", 0, attest.to_vec()),
+        ("verify-attestation", 0, [&verify_attestation, &["slsaprovenance1"][..]].concat()),
+        ("verify-attestation-missing", 12, [&verify_attestation, &["spdx"][..]].concat()),
         ("inspect", 0, vec!["inspect", "--key", "hallmark.pub", &image]),
         ("evidence-fetch", 0, vec!["evidence", "fetch", &unsigned, "-d", "recorded"]),
         ("copy", 0, vec!["copy", &image, &copy]),

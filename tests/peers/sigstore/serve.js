@@ -171,6 +171,19 @@ async function main() {
       const { statusCode, response } = await mock.fulcioHandler(authority).fn(JSON.stringify(request));
       return { status: statusCode === 201 ? 200 : statusCode, type: 'application/json', body: response };
     },
+    // The older form, which cosign 2 speaks: the same request with other names, answered by certificates in PEM.
+    'POST /api/v1/signingCert': async (body, headers) => {
+      const { publicKey, signedEmailAddress } = JSON.parse(body);
+      const content = Buffer.from(publicKey.content, 'base64');
+      const key = createPublicKey(content.includes('BEGIN') ? content.toString() : { key: content, format: 'der', type: 'spki' });
+      const pem = key.export({ type: 'spki', format: 'pem' });
+      const asked = { publicKeyRequest: { publicKey: { algorithm: 'ECDSA', content: pem }, proofOfPossession: signedEmailAddress } };
+      const request = checkRequest(JSON.stringify(asked), headers.authorization);
+      const { statusCode, response } = await mock.fulcioHandler(authority).fn(JSON.stringify(request));
+      if (statusCode !== 201) return { status: statusCode, type: 'application/json', body: response };
+      const { certificates } = JSON.parse(response).signedCertificateEmbeddedSct.chain;
+      return { status: 201, type: 'application/pem-certificate-chain', body: certificates.join('\n') };
+    },
     'POST /api/v1/log/entries': async (body) => {
       const stored = canonicalV1(JSON.parse(body));
       const key = sha256(canonicalize(stored)).toString('hex');

@@ -9,27 +9,27 @@ use crate::harness::programs::run_hallmark;
 use crate::harness::registry::TestRegistry;
 use crate::harness::sigstore::{ISSUER, Log, SUBJECT, Sigstore, token_file};
 
-const CERTIFICATES: &str = "/api/v2/signingCert";
+pub(super) const CERTIFICATES: &str = "/api/v2/signingCert";
 
 /// A folder, a registry with an image, and an instance.
-struct Yard {
-    folder: TempDir,
-    registry: TestRegistry,
-    sigstore: Sigstore,
+pub(super) struct Yard {
+    pub(super) folder: TempDir,
+    pub(super) registry: TestRegistry,
+    pub(super) sigstore: Sigstore,
 }
 
 impl Yard {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let sigstore = Sigstore::start()?;
         Some(Self { folder: TempDir::new().unwrap(), registry: TestRegistry::healthy(), sigstore })
     }
 
-    fn image(&self, name: &str) -> String {
+    pub(super) fn image(&self, name: &str) -> String {
         self.registry.push_image(name, "v1", name.as_bytes());
         format!("{}/{name}:v1", self.registry.host())
     }
 
-    fn hallmark(&self, arguments: &[&str]) -> Answer {
+    pub(super) fn hallmark(&self, arguments: &[&str]) -> Answer {
         run_hallmark(self.folder.path(), arguments)
     }
 
@@ -61,12 +61,12 @@ impl Yard {
 }
 
 /// The first signature in a report.
-fn signature(answer: Answer) -> Value {
+pub(super) fn signature(answer: Answer) -> Value {
     let report: Value = serde_json::from_str(&answer.expect_success()).unwrap();
     report["images"][0]["signatures"][0].clone()
 }
 
-const WHO: [&str; 4] = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
+pub(super) const WHO: [&str; 4] = ["--certificate-identity", SUBJECT, "--certificate-oidc-issuer", ISSUER];
 
 #[test]
 fn images_that_we_sign_keyless_cosign_verifies_for_us_and_nobody_else_and_once_is_enough() {

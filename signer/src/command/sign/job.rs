@@ -1,8 +1,7 @@
-//! Signing one image, and the images of an index with it.
+//! Signing one image.
 
 use std::collections::BTreeMap;
 
-use futures_util::{StreamExt as _, stream};
 use hallmark_policy::Timestamp;
 use hallmark_policy::evidence::DecodedEvidence;
 use hallmark_policy::image::{ImageReference, PinnedImage};
@@ -10,16 +9,15 @@ use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::{Question, explain};
 use hallmark_policy::verify::VerifiedSignature;
+use hallmark_registry::Registry;
 
 use super::Arguments;
-use crate::command::children::children;
-use crate::command::signing::{Attacher, left};
+use crate::command::bulk::Work;
+use crate::command::signing::{Attacher, all_left};
+use crate::command::vouched::ToSign;
 use crate::error::{Exit, Failure};
 use crate::report::ImageSigned;
 use crate::sigstore::Session;
-
-/// Most images of one index that are signed at one time.
-const CHILDREN_AT_ONE_TIME: usize = 8;
 
 /// What is the same for every image of a run.
 pub(super) struct Job<'a> {
@@ -33,52 +31,32 @@ pub(super) struct Job<'a> {
     pub(super) arguments: &'a Arguments,
 }
 
-impl Job<'_> {
-    /// Signs one image in every format, and with `--recursive` the images of an index after it. One that fails does
-    /// not keep the others from being attached.
-    pub(super) async fn sign(&self, image: &ImageReference) -> Vec<(ImageSigned, Exit)> {
-        let pinned = match self.attacher.resolve(image).await {
-            Ok(pinned) => pinned,
-            Err(failure) => return vec![self.all_left(image, None, &failure)],
-        };
-        if !self.arguments.recursive {
-            return vec![self.sign_pinned(image, &pinned).await];
-        }
-        // The index comes last: whoever sees its signature finds those of its images, too.
-        let mut signed: Vec<(ImageSigned, Exit)>;
-        match children(&self.attacher.registry, &pinned).await {
-            Ok(children) => {
-                let work = children.iter().map(|child| self.sign_pinned(image, child));
-                signed = stream::iter(work).buffered(CHILDREN_AT_ONE_TIME).collect().await;
-            }
-            Err(failure) => return vec![self.all_left(image, Some(&pinned), &failure)],
-        }
-        signed.insert(0, self.sign_pinned(image, &pinned).await);
-        signed
+impl Work for Job<'_> {
+    fn registry(&self) -> &Registry {
+        &self.attacher.registry
     }
 
-    /// Nothing of an image was signed.
-    pub(super) fn all_left(
-        &self,
-        image: &ImageReference,
-        pinned: Option<&PinnedImage>,
-        failure: &Failure,
-    ) -> (ImageSigned, Exit) {
-        let signatures = self.formats.iter().map(|format| left(*format, failure)).collect();
-        let pinned = pinned.map(ToString::to_string);
-        (ImageSigned { image: image.to_string(), pinned, signatures }, failure.exit)
+    fn is_meant(&self, _: &PinnedImage) -> bool {
+        true
     }
 
-    async fn sign_pinned(&self, image: &ImageReference, pinned: &PinnedImage) -> (ImageSigned, Exit) {
-        let statement = Statement::about(image, pinned, self.annotations.clone()).expiring(self.expires);
-        let evidence = self.attached(pinned).await;
+    /// Signs one image in every format. One that fails does not keep the others from being attached.
+    async fn one(&self, name: &ImageReference, image: &PinnedImage) -> (ImageSigned, Exit) {
+        let statement = Statement::about(name, image, self.annotations.clone()).expiring(self.expires);
+        let evidence = self.attached(image).await;
         let (signatures, exit) = match &self.session {
-            Some(session) => self.attacher.attach_vouched(session, &statement, &evidence).await,
-            None => self.attacher.attach_all(&self.formats, &statement, &self.known(pinned, &evidence)).await,
+            Some(session) => self.attacher.attach_vouched(session, ToSign::Image(&statement), &evidence).await,
+            None => self.attacher.attach_all(&self.formats, &statement, &self.known(image, &evidence)).await,
         };
-        (ImageSigned { image: image.to_string(), pinned: Some(pinned.to_string()), signatures }, exit)
+        (ImageSigned { image: name.to_string(), pinned: Some(image.to_string()), signatures }, exit)
     }
 
+    fn left(&self, name: &ImageReference, image: Option<&PinnedImage>, failure: &Failure) -> (ImageSigned, Exit) {
+        all_left(name, image, &self.formats, failure)
+    }
+}
+
+impl Job<'_> {
     /// The signatures that the image has already, where those that are to be made would be put. What cannot be read counts
     /// as not there: attaching the same once more does no harm.
     async fn attached(&self, image: &PinnedImage) -> DecodedEvidence {

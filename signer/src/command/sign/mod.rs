@@ -8,23 +8,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use futures_util::{StreamExt as _, stream};
-use hallmark_policy::image::ImageReference;
 use hallmark_policy::signature::Format;
 use hallmark_policy::trust::TrustSnapshot;
 
-use super::interruption::{self, Interruption};
-use super::pauses;
+use super::bulk;
 use super::registry_access;
 use super::signing::Attacher;
 use super::sigstore;
 use super::timestamps;
+use super::vouched::Asked;
 use crate::error::{Exit, Failure};
 use crate::key::{KeyReference, SigningKey};
 use crate::output::{self, Output};
-use crate::progress::Progress;
-use crate::report::{ImageSigned, SigningReport};
-use crate::sigstore::Session;
+use crate::report::SigningReport;
 use crate::timestamp::TimestampAuthorities;
 use job::Job;
 
@@ -63,20 +59,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
-    /// The images
-    #[arg(value_name = "IMAGE", required_unless_present = "from_file")]
-    images: Vec<String>,
-    /// Read images from this file, too, one a line; `-` is standard input; blank lines and lines that begin with `#` do
-    /// not count
-    #[arg(long, value_name = "FILE")]
-    from_file: Option<PathBuf>,
-    /// Sign this many images at one time; more than 32 requests to one registry are never under way
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Sign the images of an index, too, each by its own digest (what a build attached to it, such as build-kit's
-    /// attestation manifests, is no image and is covered by the index's signature)
-    #[arg(short, long)]
-    recursive: bool,
+    #[command(flatten)]
+    bulk: bulk::Arguments,
     /// The private key: a file, env://VARIABLE, hashivault://NAME, or pkcs11:URI; may be repeated, and the image is signed with
     /// each. Without it, the image is signed keyless: for who you are
     #[arg(long, value_name = "KEY")]
@@ -130,11 +114,18 @@ impl SignatureFormat {
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
-    let images = list::images(&arguments.images, arguments.from_file.as_deref())?;
+    let images = arguments.bulk.images()?;
     let annotations = registry_access::annotations(&arguments.annotations)?;
     let references: Vec<KeyReference> = arguments.key.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
     let formats = formats(arguments, images.len())?;
-    let session = session(arguments)?;
+    let session = Asked {
+        keys: &arguments.key,
+        bundles_only: arguments.format.iter().all(|format| *format == SignatureFormat::Bundle),
+        sigstore: &arguments.sigstore,
+        timestamps: &arguments.timestamps,
+        log_later: arguments.log_later,
+    };
+    let session = session.session()?;
     let keys = unlock(&references)?;
     for key in &keys {
         output.detail(&format!("signing with {} key {}", key.public().kind(), key.public().id()));
@@ -156,8 +147,8 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let expires = arguments.expires.map(|lifetime| lifetime::end(attacher.now(), lifetime)).transpose()?;
     let job = Job { attacher, trust, session, annotations, formats, expires, arguments };
     let signed = registry_access::wait(async {
-        introduce(&job, &images).await?;
-        sign_all(&job, &images, usize::from(arguments.jobs)).await
+        job.attacher.introduce(&arguments.sigstore, job.session.as_ref(), &images, arguments.yes).await?;
+        arguments.bulk.each("signing", &job, &images).await
     })??;
     let exit = signed.iter().fold(Exit::Success, |exit, (_, outcome)| exit.worse(*outcome));
     let reports = signed.into_iter().map(|(report, _)| report).collect();
@@ -167,45 +158,6 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         output::Format::Text | output::Format::Cosign => output.text(&report.text())?,
     }
     Ok(exit)
-}
-
-/// The services that vouch for the signatures, where they are asked for, or no key signs.
-fn session(arguments: &Arguments) -> Result<Option<Session>, Failure> {
-    let is_keyless = arguments.key.is_empty();
-    if !is_keyless {
-        arguments.sigstore.refuse_somebody()?;
-    }
-    if !is_keyless && !arguments.sigstore.names_services() {
-        return match arguments.log_later {
-            true => {
-                let hint = "name it with `--rekor-url` or `--signing-config`, or leave `--log-later` out";
-                Err(Failure::new(Exit::Usage, "there is no log that could be down", hint))
-            }
-            false => Ok(None),
-        };
-    }
-    if arguments.format.iter().any(|format| *format != SignatureFormat::Bundle) {
-        let hint = "leave `--format` out, or sign with `--key` and without services";
-        return Err(Failure::new(Exit::Usage, "only bundles hold what services say", hint));
-    }
-    let source = match is_keyless {
-        true => Some(arguments.sigstore.source()?),
-        false => None,
-    };
-    let ceremony = arguments.sigstore.ceremony(arguments.timestamps.urls())?.logging_later(arguments.log_later)?;
-    let ceremony = if is_keyless { ceremony } else { ceremony.seen_by_somebody()? };
-    Ok(Some(Session::new(ceremony, source, registry_access::clock())))
-}
-
-/// Before anything is signed keyless: a login where it takes one, and whether it may be published.
-async fn introduce(job: &Job<'_>, images: &[ImageReference]) -> Result<(), Failure> {
-    let is_keyless = job.arguments.key.is_empty() && !job.arguments.dry_run;
-    let Some(session) = job.session.as_ref().filter(|_| is_keyless) else { return Ok(()) };
-    let what = match images {
-        [image] => image.to_string(),
-        images => format!("{} images", images.len()),
-    };
-    job.arguments.sigstore.introduce(session, &what, job.arguments.yes).await
 }
 
 /// Unlocks every key, each once.
@@ -222,32 +174,6 @@ pub(super) fn unlock(references: &[KeyReference]) -> Result<Vec<SigningKey>, Fai
     Ok(keys)
 }
 
-/// Signs a few images at a time. The reports have the order of the list, whichever image was done first.
-async fn sign_all(job: &Job<'_>, images: &[ImageReference], jobs: usize) -> Result<Vec<(ImageSigned, Exit)>, Failure> {
-    let progress = Progress::start("signing", images.len());
-    let interruption = Interruption::listen()?;
-    let work = images.iter().enumerate().map(|(index, image)| {
-        let (interruption, progress) = (&interruption, &progress);
-        async move {
-            // An image that is begun is finished, so that the report is true.
-            if interruption.has_come() {
-                return (index, vec![job.all_left(image, None, &interruption::failure())]);
-            }
-            let signed = job.sign(image).await;
-            for (report, _) in &signed {
-                progress.tell(&report.summary());
-            }
-            progress.advance();
-            (index, signed)
-        }
-    });
-    let work = stream::iter(work).buffer_unordered(jobs).collect();
-    let mut done: Vec<(usize, Vec<(ImageSigned, Exit)>)> =
-        pauses::telling(&progress, &job.attacher.registry, work).await;
-    done.sort_by_key(|(index, _)| *index);
-    Ok(done.into_iter().flat_map(|(_, signed)| signed).collect())
-}
-
 fn formats(arguments: &Arguments, images: usize) -> Result<Vec<Format>, Failure> {
     let mut formats: Vec<Format> = Vec::new();
     for format in arguments.format.iter().map(|format| format.format()) {
@@ -259,7 +185,7 @@ fn formats(arguments: &Arguments, images: usize) -> Result<Vec<Format>, Failure>
         let hint = "sign with `--format bundle`, alone or beside simple signing";
         return Err(Failure::new(Exit::Usage, "only bundles have a place for timestamps", hint));
     }
-    let is_one = images == 1 && arguments.key.len() <= 1 && !arguments.recursive;
+    let is_one = images == 1 && arguments.key.len() <= 1 && !arguments.bulk.recursive;
     if arguments.output_bundle.is_some() && (!is_one || !formats.contains(&Format::SigstoreBundle)) {
         let hint = "sign one image with one key a run with it, and with `--format bundle`";
         return Err(Failure::new(Exit::Usage, "`--output-bundle` takes the one bundle of one image", hint));
