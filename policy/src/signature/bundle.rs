@@ -2,8 +2,11 @@
 //!
 //! The one adapter over `sigstore-types`: its types give the wire format, ours give the meaning.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use sigstore_types as wire;
 
 use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse};
@@ -17,9 +20,10 @@ use crate::verify::{KeyId, PublicKey};
 /// read in two ways is not read at all.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shape {
+struct Shape<'a> {
     media_type: String,
-    verification_material: MaterialShape,
+    #[serde(borrow)]
+    verification_material: MaterialShape<'a>,
     dsse_envelope: Option<EnvelopeShape>,
     message_signature: Option<IgnoredAny>,
 }
@@ -32,12 +36,37 @@ struct EnvelopeShape {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct MaterialShape {
+struct MaterialShape<'a> {
     public_key: Option<IgnoredAny>,
     certificate: Option<IgnoredAny>,
     x509_certificate_chain: Option<IgnoredAny>,
     timestamp_verification_data: Option<TimestampsShape>,
-    tlog_entries: Option<Vec<IgnoredAny>>,
+    #[serde(borrow)]
+    tlog_entries: Option<Vec<EntryShape<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EntryShape<'a> {
+    #[serde(borrow)]
+    kind_version: Option<&'a RawValue>,
+}
+
+/// An entry's kind, as it is written.
+#[derive(PartialEq, Eq, Deserialize)]
+struct KindShape<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    version: Cow<'a, str>,
+}
+
+impl EntryShape<'_> {
+    /// Whether it is of the kind by which Rekor 2 enters envelopes, which `sigstore-types` does not know.
+    fn is_dsse_v2(&self) -> bool {
+        let kind = self.kind_version.and_then(|kind| serde_json::from_str::<KindShape<'_>>(kind.get()).ok());
+        kind.is_some_and(|kind| kind.kind == "dsse" && kind.version == "0.0.2")
+    }
 }
 
 #[derive(Deserialize)]
@@ -62,7 +91,7 @@ pub(super) fn looks_like(bytes: &[u8]) -> bool {
 
 /// A bundle as a signature.
 pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFault> {
-    let bundle = read(content.bytes())?;
+    let Read { bundle, dsse_v2 } = read(content.bytes())?;
     let wire::SignatureContent::DsseEnvelope(envelope) = bundle.content else {
         return Err(DecodeFault::unsupported("a bundle with a message signature instead of a DSSE envelope"));
     };
@@ -71,7 +100,7 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
         _ => None,
     };
     let payload = envelope.payload.into_bytes();
-    let (material, timestamps) = material(bundle.verification_material, &bundle.media_type)?;
+    let (material, timestamps) = material(bundle.verification_material, &bundle.media_type, &dsse_v2)?;
     Ok(UnverifiedSignature {
         format: Format::SigstoreBundle,
         content: content.digest(),
@@ -85,10 +114,16 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
     })
 }
 
+/// A bundle as `sigstore-types` has it, and which of its entries are of the kind `dsse` 0.0.2.
+struct Read {
+    bundle: wire::Bundle,
+    dsse_v2: Vec<bool>,
+}
+
 /// A bundle of a shape that can be read in one way only.
-fn read(bytes: &[u8]) -> Result<wire::Bundle, DecodeFault> {
+fn read(bytes: &[u8]) -> Result<Read, DecodeFault> {
     let malformed = |error: &dyn std::fmt::Display| DecodeFault::malformed(format!("not a Sigstore bundle: {error}"));
-    let shape: Shape = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    let shape: Shape<'_> = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     check_shape(&shape)?;
     // Only the statement may be large: what else there is becomes many times its size while it is read.
     let payload = shape.dsse_envelope.as_ref().map_or(0, |envelope| envelope.payload);
@@ -98,8 +133,32 @@ fn read(bytes: &[u8]) -> Result<wire::Bundle, DecodeFault> {
         return Err(DecodeFault { code: Code::LimitExceeded, detail });
     }
     let text = std::str::from_utf8(bytes).map_err(|error| malformed(&error))?;
-    wire::Bundle::from_json(text).map_err(|error| malformed(&error))
+    let entries = shape.verification_material.tlog_entries.unwrap_or_default();
+    let dsse_v2: Vec<bool> = entries.iter().map(EntryShape::is_dsse_v2).collect();
+    let known = with_known_kinds(text, &entries, &dsse_v2);
+    let bundle = wire::Bundle::from_json(&known).map_err(|error| malformed(&error))?;
+    Ok(Read { bundle, dsse_v2 })
 }
+
+/// The text in which entries of the kind `dsse` 0.0.2 say that they are of one that `sigstore-types` knows: every other byte
+/// is as it was, so that it is read as strictly.
+fn with_known_kinds<'a>(text: &'a str, entries: &[EntryShape<'a>], dsse_v2: &[bool]) -> Cow<'a, str> {
+    let mut known = Cow::Borrowed(text);
+    // From the last to the first, so that those before stay where they are.
+    for (entry, _) in entries.iter().zip(dsse_v2).filter(|(_, dsse_v2)| **dsse_v2).rev() {
+        let Some(kind) = entry.kind_version.map(RawValue::get) else { continue };
+        // It is a part of the text, so that this is where in the text it stands.
+        let start = kind.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+        let end = start.saturating_add(kind.len());
+        if text.get(start..end) == Some(kind) {
+            known.to_mut().replace_range(start..end, KNOWN_KIND);
+        }
+    }
+    known
+}
+
+/// What `sigstore-types` is told in place of `dsse` 0.0.2; it is never looked at.
+const KNOWN_KIND: &str = r#"{"kind":"hashedrekord","version":"0.0.2"}"#;
 
 /// The length of a text, which is not kept.
 fn length<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
@@ -120,8 +179,8 @@ fn length<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D:
 
 /// A bundle with all that vouches for it.
 pub(crate) fn read_whole(bytes: &[u8]) -> Result<UnverifiedBundle, DecodeFault> {
-    let bundle = read(bytes)?;
-    let (material, timestamps) = material(bundle.verification_material, &bundle.media_type)?;
+    let Read { bundle, dsse_v2 } = read(bytes)?;
+    let (material, timestamps) = material(bundle.verification_material, &bundle.media_type, &dsse_v2)?;
     let signed = match bundle.content {
         wire::SignatureContent::DsseEnvelope(envelope) => Signed::Envelope {
             signature: envelope.signature.sig.into_bytes(),
@@ -143,6 +202,7 @@ pub(crate) fn read_whole(bytes: &[u8]) -> Result<UnverifiedBundle, DecodeFault> 
 fn material(
     material: wire::VerificationMaterial,
     version: &wire::MediaType,
+    dsse_v2: &[bool],
 ) -> Result<(Material, Vec<Vec<u8>>), DecodeFault> {
     let certificate = match material.content {
         wire::VerificationMaterialContent::PublicKey(_) => None,
@@ -156,17 +216,22 @@ fn material(
     };
     let timestamps = material.timestamp_verification_data.rfc3161_timestamps;
     let timestamps = timestamps.into_iter().map(|timestamp| timestamp.signed_timestamp.into_bytes()).collect();
-    let entries = material.tlog_entries.into_iter().map(entry).collect();
+    let entries = material.tlog_entries.into_iter().enumerate();
+    let entries = entries.map(|(place, read)| entry(read, dsse_v2.get(place).copied().unwrap_or_default())).collect();
     let promise_is_enough = matches!(version, wire::MediaType::Bundle0_1);
     Ok((Material { promise_is_enough, certificate, entries }, timestamps))
 }
 
-fn entry(entry: wire::TransparencyLogEntry) -> UnverifiedEntry {
+fn entry(entry: wire::TransparencyLogEntry, is_dsse_v2: bool) -> UnverifiedEntry {
+    let (kind, version) = match is_dsse_v2 {
+        true => ("dsse", "0.0.2"),
+        false => (entry.kind_version.kind(), entry.kind_version.version()),
+    };
     UnverifiedEntry {
         index: entry.log_index.get(),
         log: entry.log_id.key_id.into_bytes(),
-        kind: entry.kind_version.kind(),
-        version: entry.kind_version.version(),
+        kind,
+        version,
         time: entry.integrated_time,
         promise: entry.inclusion_promise.map(|promise| promise.signed_entry_timestamp.into_bytes()),
         proof: entry.inclusion_proof.map(|proof| UnverifiedProof {
@@ -180,7 +245,7 @@ fn entry(entry: wire::TransparencyLogEntry) -> UnverifiedEntry {
     }
 }
 
-fn check_shape(shape: &Shape) -> Result<(), DecodeFault> {
+fn check_shape(shape: &Shape<'_>) -> Result<(), DecodeFault> {
     if shape.media_type.parse::<wire::MediaType>().is_err() {
         return Err(DecodeFault::unsupported("a bundle of an unknown version"));
     }

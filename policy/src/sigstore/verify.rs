@@ -13,7 +13,6 @@ use super::identity::{Identity, IdentityExpectation};
 use super::testimony::Testimony;
 use super::trusted_root::TrustedRoot;
 use crate::image::Digest;
-use crate::limits;
 use crate::reason::Code;
 use crate::signature::{ClaimFault, pre_authentication_encoding, subject_digests};
 use crate::verify::{KeyId, PublicKey};
@@ -260,9 +259,6 @@ fn check_about(bundle: &UnverifiedBundle, artifact: Artifact<'_>) -> Result<(), 
             return refuse(Code::PayloadTypeMismatch, why);
         }
     };
-    if subjects.len() > limits::MAX_SUBJECTS {
-        return refuse(Code::LimitExceeded, format!("the statement has more than {} subjects", limits::MAX_SUBJECTS));
-    }
     let digests = match artifact {
         Artifact::Bytes(bytes) => {
             vec![("sha256", hex::encode(digest(&SHA256, bytes))), ("sha512", hex::encode(digest(&SHA512, bytes)))]

@@ -18,3 +18,5 @@ mod peers;
 mod recorded;
 #[cfg(test)]
 mod trusted_root;
+#[cfg(test)]
+mod upstream;
