@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_thousand_askers_share_one_piece_of_work_and_the_first_may_leave() {
         let flights: Flights<&str, usize> = Flights::new();
         let started = Arc::new(AtomicUsize::new(0));

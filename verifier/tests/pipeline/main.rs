@@ -83,7 +83,7 @@ async fn w13_must_not_answer_late_and_the_work_goes_on_for_the_next_asker() {
     assert_eq!(source.requests().1, 1, "the second asker found the work of the first");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn must_not_begin_work_for_a_question_that_is_late_already() {
     let source = Source::new(Duration::from_millis(50));
     let pipeline = pipeline(&source);
@@ -102,7 +102,7 @@ async fn must_not_begin_work_for_a_question_that_is_late_already() {
     assert_eq!(ask(&pipeline, &trust, TAGGED, LONG).await.outcome(), Outcome::Allow);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn r13_a_thousand_equal_questions_share_one_fetch() {
     let source = Source::new(Duration::from_millis(50));
     let pipeline = pipeline(&source);

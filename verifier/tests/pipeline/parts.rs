@@ -53,7 +53,7 @@ async fn must_not_deny_by_a_part_however_long_absences_live() {
 }
 
 /// Whoever joins a gathering that stops because its first asker is content is not sent away with a part.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn must_not_leave_an_asker_undetermined_because_another_was_content_with_a_part() {
     let source = Source::new(Duration::from_millis(20));
     *source.seeds.lock().unwrap() = vec![1, 2];
