@@ -183,7 +183,8 @@ impl Pipeline {
             Some(digest) => (digest, Duration::ZERO),
             None => store.tag(&name)?,
         };
-        self.young_verdict(trust, question, digest, age)
+        let (partition, _) = name;
+        self.young_verdict(trust, question, digest, age, partition)
     }
 
     /// The verdict by evidence that was gathered a short time ago, where that may be one. `named` is how long ago the
@@ -194,9 +195,11 @@ impl Pipeline {
         question: &Question,
         digest: Digest,
         named: Duration,
+        partition: Partition,
     ) -> Option<Verdict> {
         let store = &self.inner.store;
-        let mut young = store.young(&self.inner.subject(trust, question, digest));
+        let subject = Subject { partition, image: question.image.pin(digest), scope: scope(question, trust) };
+        let mut young = store.young(&subject);
         young.find_map(|Young { evidence, age }| {
             if !store.may_allow(age) && !store.may_deny(age) {
                 return None;
@@ -222,7 +225,8 @@ impl Pipeline {
             }
         };
         if asked.digest().is_none()
-            && let Some(verdict) = self.young_verdict(trust, question, digest, Duration::ZERO)
+            && let Some(verdict) =
+                self.young_verdict(trust, question, digest, Duration::ZERO, inner.source.partition(asked.repository()))
         {
             return verdict;
         }

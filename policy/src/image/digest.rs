@@ -198,7 +198,19 @@ fn shorten(text: &str) -> String {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm(), self.encoded())
+        f.write_str(self.algorithm())?;
+        f.write_str(":")?;
+        // A verdict names a dozen digests: nothing is allocated for their digits.
+        let mut digits = [0; 128];
+        let digits = match &self.0 {
+            Value::Sha256(value) => {
+                digits.first_chunk_mut::<64>().map(|digits| (digits.as_mut_slice(), value.as_slice()))
+            }
+            Value::Sha512(value) => Some((digits.as_mut_slice(), value.as_slice())),
+        };
+        let (digits, value) = digits.ok_or(fmt::Error)?;
+        hex::encode_to_slice(value, digits).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)
     }
 }
 

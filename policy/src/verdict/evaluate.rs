@@ -16,9 +16,13 @@ use crate::verify::Rejection;
 /// Whoever gathers evidence asks this first: an image that no rule covers causes no request to any registry.
 #[must_use]
 pub fn decide_without_evidence(question: &Question, trust: &TrustSnapshot, now: Timestamp) -> Option<Verdict> {
-    let rules = match trust.select(&question.image, question.namespace.as_deref()) {
+    by_names(question, trust, &trust.select(&question.image, question.namespace.as_deref()), now)
+}
+
+fn by_names(question: &Question, trust: &TrustSnapshot, selection: &Selection<'_>, now: Timestamp) -> Option<Verdict> {
+    let rules = match selection {
         Selection::Default { allow, policies } => {
-            policies.into_iter().map(|policy| by_default(question, policy, allow)).collect()
+            policies.iter().map(|policy| by_default(question, policy, *allow)).collect()
         }
         Selection::Rules(rules) => {
             let refused: Vec<_> = rules.iter().filter_map(|rule| tag_refused(question, rule)).collect();
@@ -44,10 +48,11 @@ pub fn evaluate(
     held: Option<&DecodedEvidence>,
     now: Timestamp,
 ) -> Verdict {
-    if let Some(verdict) = decide_without_evidence(question, trust, now) {
+    let selection = trust.select(&question.image, question.namespace.as_deref());
+    if let Some(verdict) = by_names(question, trust, &selection, now) {
         return verdict;
     }
-    let Selection::Rules(rules) = trust.select(&question.image, question.namespace.as_deref()) else {
+    let Selection::Rules(rules) = selection else {
         // Defaults were decided above; without rules, a verdict is undetermined and admits nothing.
         return verdict(question, trust, None, Vec::new(), Vec::new(), now);
     };

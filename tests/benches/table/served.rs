@@ -26,8 +26,8 @@ pub(crate) fn serve() {
     }
 }
 
-/// What a verdict cannot be cheaper than: HTTP, the body parsed into types, one line written, an answer of the same
-/// size.
+/// What a verdict cannot be cheaper than: HTTP, the body parsed into types, the same line written with nothing looked
+/// at, an answer of the same size.
 async fn bare() {
     use axum::Json;
     use axum::routing::post;
@@ -37,9 +37,31 @@ async fn bare() {
         images: Vec<String>,
     }
 
-    let answer = serde_json::json!({"verdict": "allow", "padding": "x".repeat(900)});
+    let answer = serde_json::json!({"verdict": "allow", "padding": "x".repeat(700)});
+    let digest = "sha256:738f10ded011d56bea4ed5825b6fd99f1e0fc2a832bab610a30e82f5be166570";
     let handler = move |Json(question): Json<Question>| async move {
-        tracing::info!(images = ?question.images, outcome = "allow", "verdict");
+        let image = question.images.first().cloned().unwrap_or_default();
+        tracing::info!(
+            target: "audit",
+            endpoint = "verdicts",
+            image,
+            namespace = "",
+            namespace_claimed = false,
+            dry_run = false,
+            verdict = "allow",
+            admit = true,
+            pinned = image,
+            rule = "benchmark/r",
+            codes = "",
+            authorities = "a",
+            keys = digest.trim_start_matches("sha256:"),
+            exception = "",
+            held_since = "",
+            dangers = "",
+            policies = digest,
+            took_us = 7,
+            "verdict"
+        );
         Json(answer)
     };
     let app = axum::Router::new().route("/v1/verdicts", post(handler));

@@ -4,6 +4,9 @@
 /// space, invisible formatting and bidirectional controls are left out.
 #[must_use]
 pub fn printable(text: &str) -> String {
+    if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().filter(|c| !is_invisible(*c)).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
