@@ -4,14 +4,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::facts::{FactContent, Facts, facts};
-use super::scan::{Finding, IN_TOTO_SCAN, Severity};
-use super::{PredicateType, ScanReport, ScanReportError, Scanner, is_harmless};
+use super::super::facts::{FactContent, Facts, facts};
+use super::super::scan::{Finding, IN_TOTO_SCAN, Severity};
+use super::super::{PredicateType, ScanReport, ScanReportError, Scanner, is_harmless};
 use crate::image::Digest;
 
-const TRIVY_ALPINE: &str = include_str!("../../testdata/recorded/trivy-alpine-39-high-critical.json");
-const TRIVY_DEBIAN: &str = include_str!("../../testdata/recorded/trivy-debian-buster.json");
-const GRYPE: &str = include_str!("../../testdata/recorded/grype-image.json");
+const TRIVY_ALPINE: &str = include_str!("../../../testdata/recorded/trivy-alpine-39-high-critical.json");
+const TRIVY_DEBIAN: &str = include_str!("../../../testdata/recorded/trivy-debian-buster.json");
+const GRYPE: &str = include_str!("../../../testdata/recorded/grype-image.json");
 
 fn read(kind: &str, predicate: &str) -> Facts {
     facts(kind, format!(r#"{{"predicate":{predicate}}}"#).as_bytes()).unwrap()
@@ -104,17 +104,17 @@ fn real_openvex_documents_excuse_what_they_name_and_nothing_else() {
             Finding { id: id.to_owned(), severity: Severity::High, fixable: true, package: Some(package.to_owned()) };
         is_harmless(&statements.iter().collect::<Vec<_>>(), &finding, image, now)
     };
-    let first = include_str!("../../testdata/recorded/openvex-0.0.1.json");
+    let first = include_str!("../../../testdata/recorded/openvex-0.0.1.json");
     let git = "pkg:apk/wolfi/git@2.39.0-r1?arch=x86_64";
     assert!(excused("https://openvex.dev/ns/v0.0.1", first, "CVE-2023-12345", git));
     assert!(excused("https://openvex.dev/ns", first, "CVE-2023-12345", git));
     assert!(!excused("https://openvex.dev/ns", first, "CVE-2023-12345", "pkg:apk/wolfi/git@2.39.0-r2?arch=x86_64"));
     assert!(!excused("https://openvex.dev/ns", first, "CVE-2023-1234", git));
     // It is under investigation.
-    let second = include_str!("../../testdata/recorded/openvex-0.2.0.json");
+    let second = include_str!("../../../testdata/recorded/openvex-0.2.0.json");
     assert!(!excused("https://openvex.dev/ns/v0.2.0", second, "CVE-9876-54321", "pkg:apk/wolfi/bash@1.0.0"));
     // `pkg:oci/debian` without a digest is any image of that name, and `pkg:deb/debian/bash` any version.
-    let third = include_str!("../../testdata/recorded/openvex-0.2.0-oci.json");
+    let third = include_str!("../../../testdata/recorded/openvex-0.2.0-oci.json");
     assert!(!excused("https://openvex.dev/ns/v0.2.0", third, "CVE-2022-3715", "pkg:deb/debian/bash@5.0-4"));
     let exact = third
         .replace("pkg:oci/debian\"", &format!("pkg:oci/debian@{image}\""))
@@ -128,7 +128,7 @@ fn real_bills_of_materials_say_their_format_and_how_much_they_list() {
     for (kind, document, format, components, made) in [
         (
             "https://spdx.dev/Document",
-            include_str!("../../testdata/recorded/spdx-2.3.json"),
+            include_str!("../../../testdata/recorded/spdx-2.3.json"),
             "SPDX-2.3",
             1,
             "2023-05-12T18:30:22Z",
@@ -136,7 +136,7 @@ fn real_bills_of_materials_say_their_format_and_how_much_they_list() {
         // The application that it is about stands by itself, and is none of its three components.
         (
             "https://cyclonedx.org/bom",
-            include_str!("../../testdata/recorded/cyclonedx-1.6.json"),
+            include_str!("../../../testdata/recorded/cyclonedx-1.6.json"),
             "CycloneDX-1.6",
             3,
             "2024-01-09T12:00:00Z",
@@ -158,25 +158,25 @@ fn real_provenance_says_its_builder_and_its_source() {
     for (kind, envelope, builder, source) in [
         (
             version_02,
-            include_str!("../../testdata/recorded/slsa-generic-container-v2.0.0.dsse.json"),
+            include_str!("../../../testdata/recorded/slsa-generic-container-v2.0.0.dsse.json"),
             "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v2.0.0",
             "git+https://github.com/slsa-framework/example-package@refs/tags/v13.0.30",
         ),
         (
             version_02,
-            include_str!("../../testdata/sigstore/bundles/sigstore-js-1.3.0.provenance.sigstore.json"),
+            include_str!("../../../testdata/sigstore/bundles/sigstore-js-1.3.0.provenance.sigstore.json"),
             "https://github.com/actions/runner",
             "git+https://github.com/sigstore/sigstore-js@refs/heads/main",
         ),
         (
             version_1,
-            include_str!("../../testdata/sigstore/bundles/sigstore-2.1.0.provenance.sigstore.json"),
+            include_str!("../../../testdata/sigstore/bundles/sigstore-2.1.0.provenance.sigstore.json"),
             "https://github.com/actions/runner/github-hosted",
             "https://github.com/sigstore/sigstore-js",
         ),
         (
             version_1,
-            include_str!("../../testdata/sigstore/bundles/pypi_attestations-0.0.19.tar.gz.slsa.sigstore.json"),
+            include_str!("../../../testdata/sigstore/bundles/pypi_attestations-0.0.19.tar.gz.slsa.sigstore.json"),
             "https://github.com/trailofbits/pypi-attestations/.github/workflows/release.yml@refs/tags/v0.0.19",
             "https://github.com/trailofbits/pypi-attestations",
         ),
