@@ -104,6 +104,7 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
     Ok(UnverifiedSignature {
         format: Format::SigstoreBundle,
         content: content.digest(),
+        is_large: super::is_large(content),
         key_hint,
         message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
         signature: envelope.signature.sig.into_bytes(),

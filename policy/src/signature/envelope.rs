@@ -61,6 +61,7 @@ pub(super) fn decode(
     Ok(UnverifiedSignature {
         format: Format::DsseEnvelope,
         content: content.digest(),
+        is_large: super::is_large(content),
         key_hint: None,
         message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
         signature: decode(&signature.sig)?,

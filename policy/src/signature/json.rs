@@ -51,11 +51,21 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    deserializer.deserialize_any(AtMost { most, of: PhantomData })
+    deserializer.deserialize_any(AtMost { most, takes_more: false, of: PhantomData })
+}
+
+/// Reads a list and keeps its first elements, at most `most`: enough to see that there are too many.
+pub(super) fn first<'de, D, T>(deserializer: D, most: usize) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    deserializer.deserialize_any(AtMost { most, takes_more: true, of: PhantomData })
 }
 
 struct AtMost<T> {
     most: usize,
+    takes_more: bool,
     of: PhantomData<T>,
 }
 
@@ -72,11 +82,16 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for AtMost<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(element) = access.next_element()? {
-            if list.len() == self.most {
+        while list.len() < self.most {
+            match access.next_element()? {
+                Some(element) => list.push(element),
+                None => return Ok(Some(list)),
+            }
+        }
+        while access.next_element::<IgnoredAny>()?.is_some() {
+            if !self.takes_more {
                 return Err(A::Error::custom(format!("a list has more than {} elements", self.most)));
             }
-            list.push(element);
         }
         Ok(Some(list))
     }
@@ -202,12 +217,18 @@ mod tests {
     struct Few {
         #[serde(default, deserialize_with = "two")]
         list: Option<Vec<u8>>,
+        #[serde(default, deserialize_with = "first_two")]
+        first: Option<Vec<u8>>,
         #[serde(default, deserialize_with = "two_entries")]
         map: Option<BTreeMap<String, u8>>,
     }
 
     fn two<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
         at_most(deserializer, 2)
+    }
+
+    fn first_two<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+        first(deserializer, 2)
     }
 
     fn two_entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, u8>>, D::Error> {
@@ -218,6 +239,7 @@ mod tests {
     fn lists_and_maps_end_where_they_must() {
         let read = |text: &str| serde_json::from_str::<Few>(text);
         assert_eq!(read(r#"{"list":[1,2]}"#).unwrap().list, Some(vec![1, 2]));
+        assert_eq!(read(r#"{"first":[1,2,{"a":[]},"x"]}"#).unwrap().first, Some(vec![1, 2]));
         assert_eq!(read(r#"{"map":{"a":1,"b":2}}"#).unwrap().map.unwrap().len(), 2);
         for none in ["{}", r#"{"list":null,"map":null}"#] {
             let few = read(none).unwrap();

@@ -17,7 +17,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::image::{Digest, ImageReference, PinnedImage};
+use crate::image::{Content, Digest, ImageReference, PinnedImage};
 use crate::limits;
 use crate::sigstore::{BundleContent, BundleMaker, Identity, LogAnswer, Material, write_bundle};
 use crate::verify::{KeyId, PublicKey};
@@ -69,6 +69,8 @@ impl fmt::Display for Format {
 pub struct UnverifiedSignature {
     format: Format,
     content: Digest,
+    /// Whether its blob is larger than that of a plain signature may be.
+    is_large: bool,
     key_hint: Option<KeyId>,
     message: Vec<u8>,
     signature: Vec<u8>,
@@ -92,6 +94,11 @@ pub(crate) enum Payload {
     },
     /// A simple-signing document; it is the signed message itself.
     SimpleSigning,
+}
+
+/// Whether a blob is larger than that of a plain signature may be.
+fn is_large(content: &Content) -> bool {
+    content.bytes().len() > limits::MAX_SIGNATURE_BYTES
 }
 
 impl UnverifiedSignature {
@@ -196,6 +203,7 @@ pub(crate) enum ClaimFault {
     Malformed { problem: String },
     PayloadType { found: String },
     PredicateType { found: String },
+    TooLarge,
 }
 
 /// What a signed statement attests. Only made from verified bytes.
@@ -220,6 +228,7 @@ pub(crate) fn attested_by(statement: &[u8]) -> Result<Attested, String> {
         Some(Err(ClaimFault::Malformed { problem })) => Err(problem),
         Some(Err(ClaimFault::PayloadType { found })) => Err(format!("its `_type` is `{found}`")),
         Some(Err(ClaimFault::PredicateType { found })) => Err(format!("its `predicateType` is `{found}`")),
+        Some(Err(ClaimFault::TooLarge)) => Err("it is larger than a signature may be".to_owned()),
         None => Err("it is a plain signature".to_owned()),
     }
 }
@@ -245,6 +254,10 @@ pub(crate) fn claims(signature: &UnverifiedSignature) -> Result<Claims, ClaimFau
         Some((payload_type, payload)) => statement::claims(payload_type, payload),
         None => simple_signing::claims(&signature.message),
     }?;
+    // Only an attestation may be large, whatever the manifest claims it to be.
+    if signature.is_large {
+        return Err(ClaimFault::TooLarge);
+    }
     match claims.images.iter().find_map(|image| annotation_problem(&image.annotations)) {
         Some(problem) => {
             Err(ClaimFault::Malformed { problem: format!("its annotations are too many or too large: {problem}") })

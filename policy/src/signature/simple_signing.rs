@@ -89,6 +89,7 @@ pub(super) fn decode(
     Ok(UnverifiedSignature {
         format: Format::SimpleSigning,
         content: content.digest(),
+        is_large: super::is_large(content),
         key_hint: None,
         message: content.bytes().to_vec(),
         signature: STANDARD.decode(signature).map_err(|_| malformed())?,

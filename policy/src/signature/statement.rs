@@ -72,7 +72,8 @@ struct Outline {
 }
 
 fn subjects<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Subject>, D::Error> {
-    json::at_most(deserializer, limits::MAX_SUBJECTS).map(Option::unwrap_or_default)
+    // One more than there may be, to see that there are too many.
+    json::first(deserializer, limits::MAX_SUBJECTS + 1).map(Option::unwrap_or_default)
 }
 
 /// What a plain signature says beside what it is about.
@@ -117,8 +118,8 @@ pub(super) fn attested(payload_type: &str, payload: &[u8]) -> Option<Result<Atte
     if document.predicate.is_none() {
         return malformed("it has no predicate".to_owned());
     }
-    if document.subject.is_empty() {
-        return malformed("it has no subject".to_owned());
+    if document.subject.is_empty() || document.subject.len() > limits::MAX_SUBJECTS {
+        return malformed(format!("it has no subject, or more than {}", limits::MAX_SUBJECTS));
     }
     let images = document.subject.into_iter().map(claimed).collect::<Result<_, _>>();
     let facts = crate::attestation::facts(&document.predicate_type, payload);
@@ -132,9 +133,12 @@ pub(super) fn claims(payload_type: &str, payload: &[u8]) -> Result<Claims, Claim
     if document.predicate_type != SIGNATURE_PREDICATE_TYPE {
         return Err(ClaimFault::PredicateType { found: document.predicate_type });
     }
+    if document.subject.len() > limits::MAX_SUBJECTS {
+        return Err(malformed(format!("it has more than {} subjects", limits::MAX_SUBJECTS)));
+    }
     // A predicate that is kept while it is read becomes many times its size; that of a plain signature is small.
     if payload.len() > limits::MAX_SIGNATURE_BYTES {
-        return Err(malformed(format!("it has more than {} bytes", limits::MAX_SIGNATURE_BYTES)));
+        return Err(ClaimFault::TooLarge);
     }
     let said: Said = serde_json::from_slice(payload).map_err(|error| malformed(error.to_string()))?;
     let expires = expiry(said.predicate.get(EXPIRES_FIELD))?;

@@ -254,7 +254,7 @@ fn check_about(bundle: &UnverifiedBundle, artifact: Artifact<'_>) -> Result<(), 
         Err(ClaimFault::Malformed { problem }) => {
             return refuse(Code::Malformed, format!("the statement cannot be read: {problem}"));
         }
-        Err(ClaimFault::PayloadType { .. } | ClaimFault::PredicateType { .. }) => {
+        Err(ClaimFault::PayloadType { .. } | ClaimFault::PredicateType { .. } | ClaimFault::TooLarge) => {
             let why = "what was signed is not an in-toto statement of a version that is known";
             return refuse(Code::PayloadTypeMismatch, why);
         }

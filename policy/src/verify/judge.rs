@@ -267,6 +267,10 @@ pub(super) fn claim_fault(fault: &ClaimFault) -> Refusal {
         ClaimFault::Malformed { problem } => {
             (Code::Malformed, format!("what was signed cannot be read: {}", quoted(problem)))
         }
+        ClaimFault::TooLarge => {
+            let most = crate::limits::MAX_SIGNATURE_BYTES;
+            (Code::LimitExceeded, format!("a signature of more than {most} bytes is not looked at"))
+        }
         ClaimFault::PayloadType { found } => (
             Code::PayloadTypeMismatch,
             format!("what was signed is of type `{}`, not a signature of an image", quoted(found)),

@@ -121,7 +121,9 @@ fn must_not_read_what_is_large_beside_its_payload_or_large_and_no_attestation() 
     };
     let bundle = |padding: usize| Key::new(2).bundle("application/vnd.in-toto+json", statement(padding).as_bytes());
     assert_eq!(only_signed(&bundle(1024), SPDX), []);
-    assert_eq!(only_signed(&bundle(limits::MAX_SIGNATURE_BYTES), SPDX), [Code::Malformed]);
+    assert_eq!(only_signed(&bundle(limits::MAX_SIGNATURE_BYTES / 8 * 5), SPDX), []);
+    assert_eq!(only_signed(&bundle(limits::MAX_SIGNATURE_BYTES / 8 * 7), SPDX), [Code::LimitExceeded]);
+    assert_eq!(only_signed(&bundle(limits::MAX_SIGNATURE_BYTES), SPDX), [Code::LimitExceeded]);
     // Junk in the bundle itself, which readers of JSON keep as a tree.
     let sbom = String::from_utf8(spdx(8192)).unwrap();
     let junk = format!("{{\"x\":[{}0],", "0,".repeat(limits::MAX_SIGNATURE_BYTES / 2));
