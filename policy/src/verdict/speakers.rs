@@ -23,11 +23,19 @@ const MAX_TRIES_AGAINST_HINT: usize = 64;
 pub(super) struct Budget {
     checks: usize,
     times: usize,
+    /// How many keys are tried on a signature that names a key which nobody trusts.
+    tries: usize,
 }
 
 impl Budget {
     pub(super) fn for_one_image() -> Self {
-        Self { checks: limits::MAX_SIGNATURE_CHECKS, times: limits::MAX_TIMESTAMP_CHECKS }
+        let (checks, times) = (limits::MAX_SIGNATURE_CHECKS, limits::MAX_TIMESTAMP_CHECKS);
+        Self { checks, times, tries: MAX_TRIES_AGAINST_HINT }
+    }
+
+    /// Whether every key is tried, whatever a signature names: where one that is overlooked would do harm.
+    pub(super) fn try_every_key(&mut self, every: bool) {
+        self.tries = if every { usize::MAX } else { MAX_TRIES_AGAINST_HINT };
     }
 
     /// Takes so many checks of signatures, where there are as many left.
@@ -223,7 +231,7 @@ impl<'a> Listening<'a, '_> {
             return Err(reject(found, Refusal { code: Code::UntrustedKey, message }, None));
         }
         // A hint is only a hint: the other keys of the rule's authorities are tried as well.
-        let tries = if hint.is_some() { MAX_TRIES_AGAINST_HINT } else { usize::MAX };
+        let tries = if hint.is_some() { self.budget.tries } else { usize::MAX };
         let known = self.asked.iter().filter_map(|index| Some((*index, policy.authority(*index)?)));
         let keys = known.flat_map(|(index, known)| known.keys.iter().map(move |key| (index, known, key)));
         for (authority, known, key) in keys.take(tries) {

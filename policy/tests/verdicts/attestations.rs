@@ -622,6 +622,39 @@ fn must_not_let_a_statement_about_harm_stand_when_what_takes_it_back_is_of_anoth
 }
 
 #[test]
+fn must_not_overlook_the_newest_scan_because_it_names_another_key_than_made_it() {
+    let (older, newer) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z");
+    let pem = |seed: u8| Key::new(seed).public().to_pem().replace('\n', "\\n");
+    let keys: String = (10..90_u8).map(|seed| format!("{{publicKey: {{pem: \"{}\"}}}},", pem(seed))).collect();
+    let verdict = |bundles: &[Vec<u8>], which: &str| {
+        let demand = SCANNED.replace("from: k2", &format!("from: many, which: {which}"));
+        let text = document("test", &[1], &format!("require: k1\nattestations: [{demand}]"), "");
+        let many = format!("  authorities:\n    - {{name: many, keys: [{keys}]}}\n");
+        let trust = snapshot(&[text.replace("  authorities:\n", &many)]);
+        let attached = bundles.iter().fold(signed(), |attached, bundle| attached.with_bundle(bundle));
+        let verdict = attached.verdict_by(&trust, &Question::about(image()));
+        verdict.reasons().iter().map(|reason| reason.code).collect::<Vec<_>>()
+    };
+    let by =
+        |seed: u8, finished: &str, findings: &str| attestation_of(seed, subject(), SCAN, &scan(finished, findings));
+    let hint = |seed: u8| Key::new(seed).public().id().hint();
+    let misnamed = |seed: u8, findings: &str| {
+        let text = String::from_utf8(by(seed, newer, findings)).unwrap();
+        assert!(text.contains(&hint(seed)));
+        text.replace(&hint(seed), &hint(200)).into_bytes()
+    };
+    let good = by(10, older, "");
+    for seed in [11, 89] {
+        assert_eq!(verdict(&[good.clone(), by(seed, newer, "C")], "newest"), [Code::VulnerabilitiesFound]);
+        assert_eq!(verdict(&[good.clone(), misnamed(seed, "C")], "newest"), [Code::VulnerabilitiesFound], "{seed}");
+        assert_eq!(verdict(&[good.clone(), misnamed(seed, "")], "newest"), [], "{seed}");
+        assert_eq!(verdict(&[good.clone(), misnamed(seed, "C")], "any"), [], "{seed}");
+    }
+    // Somebody else's is nobody's, whatever it names.
+    assert_eq!(verdict(&[good, by(200, newer, "C")], "newest"), []);
+}
+
+#[test]
 fn findings_and_statements_are_bounded() {
     let most = limits::MAX_FINDINGS;
     let scan_of = |count: usize| {
