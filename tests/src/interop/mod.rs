@@ -5,6 +5,7 @@ mod attestations;
 mod clients;
 mod copy;
 mod cosign;
+mod large_attestations;
 mod references;
 mod skopeo;
 
