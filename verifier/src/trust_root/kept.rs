@@ -9,11 +9,13 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hallmark_policy::Timestamp;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 use sigstore_tuf::Error;
 
@@ -25,12 +27,22 @@ const MAX_KEPT_BYTES: u64 = 16 * 1024 * 1024;
 /// Most bytes of one document of metadata.
 const MAX_METADATA_BYTES: u64 = 1024 * 1024;
 const FILE: &str = "last-good.json";
+/// The file that is locked while somebody refreshes.
+const TURN: &str = ".refreshing";
+/// Longest wait for somebody else's refresh, which takes three documents of 20 seconds at most and seldom a second.
+const LONGEST_WAIT: Duration = Duration::from_secs(90);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const VERSION: u64 = 1;
 
 /// A folder of this user alone, with one folder in it for each repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustRootFolder {
     path: PathBuf,
+}
+
+/// The right to refresh one root in a folder, until it is dropped.
+pub(super) struct Turn {
+    _locked: Option<File>,
 }
 
 /// Why what was kept is not believed.
@@ -94,6 +106,27 @@ impl TrustRootFolder {
     /// Writes the last good root, in place of the one before.
     pub(super) fn keep(&self, source: &RootSource, generation: &Generation) -> Result<(), String> {
         write(&self.file(source), &generation.encode()).map_err(|error| error.to_string())
+    }
+
+    /// Waits until no other process refreshes this repository's root here: of two at once, the one that was given an older
+    /// edition could write it down over the newer one. Nothing, when another one goes on for too long.
+    ///
+    /// Where nothing can be written or locked, there is nobody to wait for.
+    pub(super) async fn turn(&self, source: &RootSource) -> Option<Turn> {
+        let folder = self.path.join(source.name());
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        let opened = made.and_then(|()| Ok(rustix::fs::open(folder.join(TURN), flags, Mode::RUSR | Mode::WUSR)?));
+        let Ok(file) = opened.map(File::from) else { return Some(Turn { _locked: None }) };
+        let mut waited = Duration::ZERO;
+        while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            if waited >= LONGEST_WAIT {
+                return None;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            waited = waited.saturating_add(LOOK_AGAIN);
+        }
+        Some(Turn { _locked: Some(file) })
     }
 
     /// Where the metadata of a repository is.

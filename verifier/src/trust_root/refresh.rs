@@ -9,12 +9,15 @@ use hallmark_policy::sigstore::TrustedRoot;
 use sigstore_tuf::transport::FetchFuture;
 use sigstore_tuf::{Error, MetadataStore, Repository, Updater};
 
-use super::kept::{Generation, TrustRootFolder};
+use super::kept::{Generation, TrustRootFolder, Turn};
 use super::{RefreshedRoot, RootSource, TARGET, bounds, chain};
 
 /// Why a refresh gave no root. What was good before is still.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefreshError {
+    /// Another process is at it, and does not end.
+    #[error("another process has been refreshing this trust root for more than a minute")]
+    Busy,
     /// The repository's word is too old: it is not kept any more, or somebody holds newer words back (a freeze attack).
     #[error("what the TUF repository says has expired: {problem}")]
     Expired {
@@ -52,6 +55,7 @@ impl RefreshError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Busy => "wait for it, or end it; what was good before stays in use",
             Self::Expired { .. } => {
                 "check this machine's clock; else the repository or its mirror is not kept any more: ask whoever runs it"
             }
@@ -97,6 +101,7 @@ pub(super) async fn refresh_after(
     remembered: &mut Remembered,
     now: Timestamp,
 ) -> Result<RefreshedRoot, RefreshError> {
+    let _turn = turn(source, folder).await?;
     let repository = source.mirror().open().map_err(|error| RefreshError::of(&error))?;
     let before = remembered.clone();
     let seen = Arc::new(Seen { files: Mutex::default(), folder: folder.map(|folder| folder.of(source)), before });
@@ -110,9 +115,28 @@ pub(super) async fn refresh_after(
     refreshed
 }
 
+async fn turn(source: &RootSource, folder: Option<&TrustRootFolder>) -> Result<Option<Turn>, RefreshError> {
+    match folder {
+        Some(folder) => folder.turn(source).await.map(Some).ok_or(RefreshError::Busy),
+        None => Ok(None),
+    }
+}
+
 /// The same, from anything that can be read.
 #[cfg(test)]
 pub(super) async fn refresh_from(
+    source: &RootSource,
+    folder: Option<&TrustRootFolder>,
+    repository: impl Repository + 'static,
+    now: Timestamp,
+) -> Result<RefreshedRoot, RefreshError> {
+    let _turn = turn(source, folder).await?;
+    refresh_in_turn(source, folder, repository, now).await
+}
+
+/// The same, by whoever has the turn.
+#[cfg(test)]
+pub(super) async fn refresh_in_turn(
     source: &RootSource,
     folder: Option<&TrustRootFolder>,
     repository: impl Repository + 'static,

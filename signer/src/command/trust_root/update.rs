@@ -122,7 +122,7 @@ fn check_kept(
 
 fn failure(error: &RefreshError) -> Failure {
     let exit = match error {
-        RefreshError::Unreachable { .. } => Exit::Unexpected,
+        RefreshError::Busy | RefreshError::Unreachable { .. } => Exit::Unexpected,
         RefreshError::Expired { .. }
         | RefreshError::RolledBack { .. }
         | RefreshError::Untrusted { .. }

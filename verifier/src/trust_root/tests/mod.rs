@@ -8,7 +8,7 @@ use std::time::Duration;
 use hallmark_policy::Timestamp;
 use hallmark_policy::image::Digest;
 
-use super::refresh::refresh_from;
+use super::refresh::{refresh_from, refresh_in_turn};
 use super::{Mirror, RefreshError, RefreshedRoot, RootSource, TrustRootFolder, TrustRoots, refresh};
 use published::{PUBLIC_GOOD, Publisher, STAGING, Served};
 
@@ -368,6 +368,70 @@ async fn a_refreshed_root_is_known_to_policies_by_its_name_and_stays_whatever_fa
     assert!(!second.is_due("public-good", hour, at("2029-01-01T00:09:59Z")), "not at once again");
     assert!(second.is_due("public-good", hour, at("2029-01-01T00:10:00Z")));
     assert_eq!(second.refresh("unknown", at(NOW)).await, Ok(false));
+}
+
+/// Two processes, or the two of a rolling update, that share a directory.
+#[tokio::test]
+async fn must_not_write_an_older_edition_over_a_newer_one_that_another_process_keeps_meanwhile() {
+    let first = Publisher::new();
+    let second = first.next(STAGING);
+    let world = World::new(&second);
+    let turn = world.folder().turn(&world.source).await.unwrap();
+    let (folder, source, old) = (world.folder(), world.source.clone(), Served::of(first.files()));
+    let late = tokio::spawn(async move { refresh_from(&source, Some(&folder), old, at(NOW)).await });
+    for _ in 0..32 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!late.is_finished(), "it waits for its turn");
+    refresh_in_turn(&world.source, Some(&world.folder()), world.served.clone(), at(NOW)).await.unwrap();
+    drop(turn);
+    let late = late.await.unwrap();
+    assert!(matches!(late, Err(RefreshError::RolledBack { .. })), "{late:?}");
+    assert_eq!(world.last_good().as_deref(), Some(STAGING));
+    // The twin: two that are given the same edition, at once.
+    let folder = world.folder();
+    let again = || refresh_from(&world.source, Some(&folder), world.served.clone(), at(NOW));
+    let (one, two) = tokio::join!(again(), again());
+    assert_eq!((one.unwrap().document, two.unwrap().document), (STAGING.to_vec(), STAGING.to_vec()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn must_not_wait_for_ever_for_another_process_nor_without_a_directory() {
+    let world = World::new(&Publisher::new());
+    let turn = world.folder().turn(&world.source).await.unwrap();
+    assert_eq!(world.refresh().await.err(), Some(RefreshError::Busy));
+    assert!(refresh_from(&world.source, None, world.served.clone(), at(NOW)).await.is_ok());
+    assert_eq!(world.last_good(), None);
+    drop(turn);
+    world.refresh().await.unwrap();
+    // A link in the place of the lock leads nowhere.
+    let lock = world.directory.path().join("trust-roots/acme/.refreshing");
+    std::fs::remove_file(&lock).unwrap();
+    let elsewhere = world.directory.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, &lock).unwrap();
+    world.refresh().await.unwrap();
+    assert!(!elsewhere.exists());
+}
+
+/// A clock that was put back does not make a kept root one of the past, nor what is built in older than it is.
+#[tokio::test]
+async fn must_not_use_a_kept_root_from_the_future_and_not_fail_by_it() {
+    let publisher = Publisher::new();
+    let world = World::new(&publisher);
+    let (address, _) = world.served.listen().await;
+    let source = || RootSource::named("public-good", publisher.own_root(), Mirror::at(&address).unwrap());
+    let roots = |now| TrustRoots::new(vec![source()], Some(world.folder())).restored(at(now));
+    world.served.put(publisher.next(STAGING).files());
+    assert_eq!(roots(NOW).refresh("public-good", at(NOW)).await, Ok(true));
+    let back = roots("2026-11-25T11:59:59Z");
+    assert_eq!(back.digest("public-good"), None, "what was built in is used");
+    // The next refresh replaces it, and goes back to nothing older all the same.
+    world.served.put(publisher.files());
+    let outcome = back.refresh("public-good", at("2026-11-25T11:59:59Z")).await;
+    assert!(matches!(outcome, Err(RefreshError::RolledBack { .. })), "{outcome:?}");
+    world.served.put(publisher.next(STAGING).files());
+    assert_eq!(back.refresh("public-good", at("2026-11-25T11:59:59Z")).await, Ok(true));
+    assert_eq!(roots(NOW).digest("public-good"), Some(Digest::of(STAGING)), "its twin, when the clock is right");
 }
 
 /// By a program that was installed since it was kept.
