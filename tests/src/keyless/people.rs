@@ -127,6 +127,29 @@ fn a_person_without_a_browser_logs_in_with_a_code_on_another_device() {
 }
 
 #[test]
+fn a_person_logs_in_to_attest() {
+    let Some(office) = Office::new() else { return };
+    let image = office.image("said/app");
+    std::fs::write(office.folder.path().join("predicate.json"), r#"{"passed":true}"#).unwrap();
+    let root = office.sigstore.trusted_root();
+    let kind = ["--type", "https://example.com/tested/v1"];
+    let what = ["--predicate", "predicate.json", "--fulcio-auth-flow", "normal", &image];
+    let instance = ["attest", "--trusted-root", &root, "--signing-config", &office.config];
+    let mut terminal = Terminal::start(office.folder.path(), &[], &[&instance[..], &kind, &what].concat());
+    let address = address_in(&terminal.wait_for(WAITED_FOR));
+    Browser::new(ME, Mood::Agrees).visit(&address);
+    let (code, shown) = terminal.end();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains(&format!("{ME} ({}) signs {image}", office.issuer.url)), "{shown}");
+    for (who, code) in [(ME, 0), ("you@example.com", 12)] {
+        let who = ["--certificate-identity", who, "--certificate-oidc-issuer", &office.issuer.url];
+        let verify = ["verify-attestation", "--trusted-root", &root, &image];
+        let answer = run_hallmark(office.folder.path(), [&verify[..], &kind, &who].concat());
+        assert_eq!(answer.code, Some(code), "{answer:?}");
+    }
+}
+
+#[test]
 fn must_not_sign_for_who_gives_up() {
     let Some(office) = Office::new() else { return };
     let image = office.image("gives/up");
