@@ -6,6 +6,7 @@
 mod content_store;
 mod evidence_store;
 pub mod example_keys;
+pub mod files;
 mod flights;
 mod pipeline;
 mod recording;

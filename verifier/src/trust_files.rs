@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use hallmark_policy::image::Digest;
 use hallmark_policy::limits;
 use hallmark_policy::trust::{Document, KnownRoots, PolicyErrors, SnapshotError, TrustPolicy, TrustSnapshot};
+
+use crate::files;
 
 /// Most documents that are loaded together.
 const MAX_DOCUMENTS: usize = 1_000;
@@ -141,14 +142,7 @@ fn is_document(path: &Path) -> bool {
 
 fn read(path: &Path, max_bytes: usize) -> Result<Vec<u8>, TrustFilesError> {
     let failed = |problem: String| TrustFilesError::File { path: path.to_owned(), problem };
-    let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
-    if bytes.len() > max_bytes {
-        return Err(failed(format!("it is larger than {max_bytes} bytes")));
-    }
-    Ok(bytes)
+    files::read(path, u64::try_from(max_bytes).unwrap_or(u64::MAX)).map_err(failed)
 }
 
 #[cfg(test)]

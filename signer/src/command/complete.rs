@@ -16,7 +16,8 @@ use crate::report::{ImageSigned, SignatureReport, SigningReport, Status};
 use crate::sigstore::{Ceremony, Made};
 
 const EXAMPLES: &str = "\
-What `hallmark sign --log-later` attached while the log was down has a timestamp and no log entry. This verb looks for such \
+What `hallmark sign --log-later` or `hallmark attest --log-later` attached while the log was down has a timestamp and no log \
+entry. This verb looks for such \
 signatures, enters them, and attaches each again with its entry. What is complete is left alone, so that it can be run again \
 and again. Nobody signs anew, and no identity token is needed.
 

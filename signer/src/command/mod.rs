@@ -11,7 +11,6 @@ mod copying;
 mod demo;
 mod doctor;
 mod evidence;
-mod files;
 mod foreign;
 mod identities;
 mod inspect;
@@ -41,6 +40,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hallmark_verifier::files;
 
 use crate::error::{Exit, Failure};
 use crate::hardening;

@@ -1,19 +1,22 @@
-//! Files that the user names, read with a bound.
+//! Files that a user or a configuration names, read with a bound.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The bytes of a file that has at most `most` of them.
+/// The bytes of a file that has at most `most` of them, whatever the file system says of its size.
 ///
 /// # Errors
 /// What is wrong, as a clause. Nothing is cut off: the first half of a file is another file.
-pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     read_from(File::open(path).map_err(|error| error.to_string())?, most)
 }
 
 /// The same of what is open already.
-pub(super) fn read_from(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// As [`read`].
+pub fn read_from(source: impl Read, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     source.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     match u64::try_from(bytes.len()) {
