@@ -32,8 +32,8 @@ TYPE is slsaprovenance (version 0.2), slsaprovenance1, spdx, cyclonedx, openvex,
 The predicate is signed as it is. Attesting the same again changes nothing.
 
 With --from-file, one predicate is attested of many images; without --predicate, each line of the list names an image and the \
-file with its predicate. A run that was interrupted goes on where it stopped when it is started again. With --recursive, it is attested of an index and of each of its images, by their own digests. A statement, and a \
-scanner's report that names digests, is attested of those that it names, and of one at least.
+file with its predicate. A run that was interrupted goes on where it stopped when it is started again. With --recursive, it is \
+attested of an index and of each of its images, by their own digests. A statement, and a scanner's report that names digests, is attested of those that it names, and of one at least.
 
 Without --key, it is attested keyless, as `hallmark sign` signs; see `hallmark sign --help`.
 

@@ -25,9 +25,9 @@ Examples:
   hallmark verify-attestation --key release.pub --type slsaprovenance1 registry.example.com/app:1.4
   hallmark verify-attestation --key ci.pub --type vuln registry.example.com/app:1.4 | jq .metadata
   hallmark verify-attestation --key release.pub --type spdx -o json r.example.com/app@sha256:...
-  hallmark verify-attestation --certificate-oidc-issuer https://token.actions.githubusercontent.com \\
-      --certificate-identity-regexp 'https://github\\.com/acme/app/.*' \\
-      --type slsaprovenance1 registry.example.com/app:1.4";
+  hallmark verify-attestation --type slsaprovenance1 \\
+      --certificate-oidc-issuer https://token.actions.githubusercontent.com \\
+      --certificate-identity-regexp 'https://github\\.com/acme/app/.*' registry.example.com/app:1.4";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

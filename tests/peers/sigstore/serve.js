@@ -178,7 +178,7 @@ async function main() {
       const key = createPublicKey(content.includes('BEGIN') ? content.toString() : { key: content, format: 'der', type: 'spki' });
       const pem = key.export({ type: 'spki', format: 'pem' });
       const asked = { publicKeyRequest: { publicKey: { algorithm: 'ECDSA', content: pem }, proofOfPossession: signedEmailAddress } };
-      const request = checkRequest(JSON.stringify(asked), headers.authorization);
+      const request = await checkRequest(JSON.stringify(asked), headers.authorization);
       const { statusCode, response } = await mock.fulcioHandler(authority).fn(JSON.stringify(request));
       if (statusCode !== 201) return { status: statusCode, type: 'application/json', body: response };
       const { certificates } = JSON.parse(response).signedCertificateEmbeddedSct.chain;
