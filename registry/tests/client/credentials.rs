@@ -90,7 +90,7 @@ async fn must_not_send_credentials_to_a_realm_on_another_host() {
     let found = client_with(with_canary(&server.host)).resolve(&server.reference("app:v1")).await;
     let cause = found.cause().unwrap();
     assert_eq!(cause.code(), Code::RegistryUnauthorized);
-    assert!(cause.detail().contains("token_hosts"), "{}", cause.detail());
+    assert!(cause.detail().contains("tokenHosts"), "{}", cause.detail());
     assert!(seen.lock().unwrap().is_empty(), "{seen:?}");
     // Its twin: where the configuration says that the host is right, it is asked.
     let host = HostConfiguration { token_hosts: vec![attacker.host.clone()], ..HostConfiguration::default() };
