@@ -226,22 +226,69 @@ fn must_not_let_an_older_scan_by_an_identity_speak_when_the_newer_one_was_stripp
     assert_eq!(verdict(&[newest(), scanned(newer, "", None)]), (Outcome::Allow, None));
 }
 
-/// The certificate as one for signing code, in the names of `https://ci.example/a` and `https://ci.example/b`.
+/// D05: a certificate that is not for signing code, or whose holder issues certificates, though an authority that is trusted
+/// issued it.
+#[test]
+fn must_not_allow_by_a_certificate_that_is_not_for_signing_code() {
+    let judged = |change: &dyn Fn(&mut Vec<Extension>)| {
+        let certificate = Certificate { issues: false, ..authority("leaf", SIGNER, ("ca", 8), YEARS) };
+        let mut extensions = code_signing();
+        change(&mut extensions);
+        let instance = Instance { leaf: with_extensions(&certificate, &extensions), ..Instance::new() };
+        instance.judged(&[(&instance.timestamps[0], "2026-11-20T12:00:00Z")], ONE)
+    };
+    let without = |id: &'static str| move |all: &mut Vec<Extension>| all.retain(|(known, _)| *known != id);
+    let instead = |id: &'static str, value: &[u8]| {
+        let value = value.to_vec();
+        move |all: &mut Vec<Extension>| {
+            all.iter_mut().filter(|(known, _)| *known == id).for_each(|it| it.1 = value.clone())
+        }
+    };
+    assert_eq!(judged(&|_| ()), ALLOWED);
+    assert_eq!(judged(&without(PURPOSE)), UNTRUSTED, "no extended key usage");
+    assert_eq!(judged(&without(USAGE)), UNTRUSTED, "no key usage");
+    assert_eq!(judged(&without("2.5.29.17")), UNTRUSTED, "nobody's name");
+    let any = [0x30, 6, 6, 4, 0x55, 0x1d, 37, 0];
+    assert_eq!(judged(&instead(PURPOSE, &any)), UNTRUSTED, "for any purpose");
+    let tls = [0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1];
+    assert_eq!(judged(&instead(PURPOSE, &tls)), UNTRUSTED, "for TLS servers");
+    assert_eq!(judged(&instead(USAGE, &[3, 2, 3, 0x08])), UNTRUSTED, "to agree on keys");
+    let issues = |all: &mut Vec<Extension>| all.push(("2.5.29.19", vec![0x30, 3, 1, 1, 0xff]));
+    assert_eq!(judged(&issues), UNTRUSTED, "its holder issues certificates");
+    let issues_not = |all: &mut Vec<Extension>| all.push(("2.5.29.19", vec![0x30, 0]));
+    assert_eq!(judged(&issues_not), ALLOWED, "it says that its holder does not");
+}
+
+/// An extension: its identifier and its value.
+type Extension = (&'static str, Vec<u8>);
+
+const USAGE: &str = "2.5.29.15";
+const PURPOSE: &str = "2.5.29.37";
+
+/// What a certificate for signing code says, in the names of `https://ci.example/a` and `https://ci.example/b`.
+fn code_signing() -> Vec<Extension> {
+    use crate::authority::tlv;
+    let name = |name: &str| tlv(0x86, &[format!("https://ci.example/{name}").into_bytes()]);
+    let purpose = tlv(0x06, &[vec![0x2b, 6, 1, 5, 5, 7, 3, 3]]);
+    vec![
+        (USAGE, vec![3, 2, 7, 0x80]),
+        (PURPOSE, tlv(0x30, &[purpose])),
+        ("2.5.29.17", tlv(0x30, &[name("a"), name("b")])),
+        ("1.3.6.1.4.1.57264.1.8", tlv(0x0c, &[b"https://issuer.example".to_vec()])),
+    ]
+}
+
 fn two_names(certificate: &Certificate) -> Vec<u8> {
+    with_extensions(certificate, &code_signing())
+}
+
+/// The certificate with these extensions alone.
+fn with_extensions(certificate: &Certificate, extensions: &[Extension]) -> Vec<u8> {
     use der::asn1::{BitString, OctetString};
     use der::{Decode as _, Encode as _};
 
-    use crate::authority::tlv;
-    let name = |name: &str| tlv(0x86, &[format!("https://ci.example/{name}").into_bytes()]);
-    let code_signing = tlv(0x06, &[vec![0x2b, 6, 1, 5, 5, 7, 3, 3]]);
-    let extensions = [
-        ("2.5.29.15", vec![3, 2, 7, 0x80]),
-        ("2.5.29.37", tlv(0x30, &[code_signing])),
-        ("2.5.29.17", tlv(0x30, &[name("a"), name("b")])),
-        ("1.3.6.1.4.1.57264.1.8", tlv(0x0c, &[b"https://issuer.example".to_vec()])),
-    ];
     let mut content = x509_cert::Certificate::from_der(&certificate.der()).unwrap();
-    let extension = |(id, value): &(&str, Vec<u8>)| x509_cert::ext::Extension {
+    let extension = |(id, value): &Extension| x509_cert::ext::Extension {
         extn_id: id.parse().unwrap(),
         critical: false,
         extn_value: OctetString::new(value.as_slice()).unwrap(),
