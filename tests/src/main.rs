@@ -12,6 +12,7 @@ mod attacks;
 mod attested;
 mod canary;
 mod counts;
+mod ecr;
 mod encryption;
 mod exhaustion;
 mod faults;

@@ -20,6 +20,8 @@ pub(crate) enum Shown {
     NotYetValid,
     /// It is for another name.
     OtherName,
+    /// It is for this name.
+    Of(&'static str),
     /// It is for clients.
     ForClients,
     /// It is for timestamps (RFC 3161, section 2.3).
@@ -68,6 +70,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let names = match shown {
             Shown::OtherName => vec!["other.example".to_owned()],
+            Shown::Of(name) => vec![name.to_owned()],
             _ => vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
         };
         let mut parameters = CertificateParams::new(names).unwrap();
