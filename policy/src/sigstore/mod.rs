@@ -33,6 +33,6 @@ pub use identity::{Identity, IdentityExpectation, SubjectKind, claim_names};
 pub use own::{IssuedCertificate, OwnBundle, own_bundles, statement_subject, verify_own_bundle};
 pub(crate) use testimony::Vouchers;
 pub use trusted_root::{Member, MemberKind, TrustedRoot, TrustedRootError};
-pub use unlogged::{UnloggedSignature, unlogged_signatures};
+pub use unlogged::{Unlogged, UnloggedSignature, unlogged_signatures};
 pub use verify::{Artifact, Demands, LogProof, Refusal, Seen, Signer, VerifiedBundle, Who, verify_bundle};
 pub use written::{BundleContent, BundleMaker, LogAnswer, write_bundle};

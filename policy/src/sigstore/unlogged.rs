@@ -86,6 +86,16 @@ impl UnloggedSignature {
     }
 }
 
+/// What waits for its log entry.
+#[derive(Debug, Clone)]
+pub struct Unlogged {
+    /// What can be entered.
+    pub signatures: Vec<UnloggedSignature>,
+    /// How many others, where certificates are asked for, have a timestamp and no entry at all, and do not verify under this
+    /// trusted root: whoever signed with another instance is not to be told that nothing waits.
+    pub unbelieved: usize,
+}
+
 /// The signatures in some evidence that fewer logs than `demands.logs` hold, and that verify otherwise, for `key` or for
 /// whomever their certificates name. Those that another bundle completes already are left out.
 #[must_use]
@@ -96,22 +106,29 @@ pub fn unlogged_signatures(
     root: &TrustedRoot,
     demands: &Demands,
     now: Timestamp,
-) -> Vec<UnloggedSignature> {
+) -> Unlogged {
     let artifact = Artifact::Digest(image.digest);
     let verifies = |bundle: &UnverifiedBundle, demands: &Demands| {
         verify_own_bundle(bundle, artifact, key, root, demands, now).is_ok()
     };
     let without = Demands { logs: 0, ..*demands };
-    let (mut complete, mut unlogged): (Vec<Vec<u8>>, Vec<UnloggedSignature>) = (Vec::new(), Vec::new());
+    let (mut complete, mut entered): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
+    let (mut signatures, mut unbelieved): (Vec<UnloggedSignature>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
     for (found, _, bundle) in bundles(evidence) {
+        let signature = bundle.signed.signature().to_vec();
         if verifies(&bundle, demands) {
-            complete.push(bundle.signed.signature().to_vec());
+            complete.push(signature);
         } else if verifies(&bundle, &without) {
-            unlogged.extend(read(found.artifact, bundle, key));
+            signatures.extend(read(found.artifact, bundle, key));
+        } else if !bundle.material.entries.is_empty() {
+            entered.push(signature);
+        } else if !bundle.timestamps.is_empty() && key.is_none() && bundle.material.certificate.is_some() {
+            unbelieved.push(signature);
         }
     }
-    unlogged.retain(|one| !complete.contains(&one.signature));
-    unlogged
+    signatures.retain(|one| !complete.contains(&one.signature));
+    unbelieved.retain(|one| !complete.contains(one) && !entered.contains(one));
+    Unlogged { signatures, unbelieved: unbelieved.len() }
 }
 
 fn read(artifact: Digest, bundle: UnverifiedBundle, key: Option<&PublicKey>) -> Option<UnloggedSignature> {

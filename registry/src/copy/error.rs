@@ -14,7 +14,13 @@ pub enum CopyError {
     /// What is to be copied is not there.
     #[error("{what} does not exist")]
     Absent {
-        /// The image, the repository, or the name in the layout, in words.
+        /// The image or the repository, in words.
+        what: String,
+    },
+    /// What is to be copied is not in the layout.
+    #[error("{what} does not exist")]
+    AbsentFromLayout {
+        /// The name in the layout, in words.
         what: String,
     },
     /// A list at the target could not be added to.
@@ -94,7 +100,7 @@ impl CopyError {
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         match self {
-            Self::Absent { .. } => Some(Code::ImageNotFound),
+            Self::Absent { .. } | Self::AbsentFromLayout { .. } => Some(Code::ImageNotFound),
             Self::Missing { .. } | Self::MissingBlob { .. } | Self::Untrue { .. } => Some(Code::RegistryInconsistent),
             Self::Unknown(cause) | Self::Push(PushError::Unknown(cause)) | Self::Attach(AttachError::Read(cause)) => {
                 Some(cause.code())
@@ -107,9 +113,8 @@ impl CopyError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Absent { .. } => {
-                "check the name, and that it was pushed; a layout lists the names in it in `index.json`"
-            }
+            Self::Absent { .. } => "check the name and the tag, and that it was pushed",
+            Self::AbsentFromLayout { .. } => "check the name: a layout lists the names in it in `index.json`",
             Self::Attach(error) => error.hint(),
             Self::DigestWanted { .. } => "leave the digest out of the target, or copy the image that has it",
             Self::Layout(error) => error.hint(),

@@ -57,7 +57,7 @@ impl<'a> Source<'a> {
                 .await?
                 .ok_or_else(|| CopyError::Absent { what: format!("image `{image}`") })?,
             Origin::Layout(layout, name) => {
-                let absent = || CopyError::Absent { what: described(name.as_ref()) };
+                let absent = || CopyError::AbsentFromLayout { what: described(name.as_ref()) };
                 let image = layout.resolve(name.as_ref())?.ok_or_else(absent)?;
                 source.name = image.name;
                 source.read(layout, &image.descriptor)?.ok_or_else(absent)?

@@ -72,8 +72,6 @@ pub(super) struct Arguments {
     /// Where the attestation goes; may be repeated
     #[arg(long, value_enum, default_value = "bundle", value_name = "FORMAT")]
     format: Vec<AttestationFormat>,
-    #[command(flatten)]
-    timestamps: timestamps::Arguments,
     /// Show what would be signed, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -83,6 +81,8 @@ pub(super) struct Arguments {
     /// When the log stays down, attach the attestation with its timestamp all the same: `hallmark complete` enters it later
     #[arg(long)]
     log_later: bool,
+    #[command(flatten)]
+    timestamps: timestamps::Arguments,
     #[command(flatten)]
     sigstore: sigstore::Arguments,
     #[command(flatten)]

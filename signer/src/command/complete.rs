@@ -65,7 +65,8 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         let hint = "name one with `--rekor-url`, or in the signing config";
         return Err(Failure::new(Exit::Usage, "there is no log to enter anything into", hint));
     }
-    let job = Job { registry: arguments.registry.patient_registry(&images, output)?, ceremony, key, arguments };
+    let registry = arguments.registry.patient_registry(&images, output)?;
+    let job = Job { registry, ceremony, key, arguments, output };
     let work = async {
         let mut reports = Vec::new();
         for image in &images {
@@ -82,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
         output::Format::Text | output::Format::Cosign => {
             let mut text = report.text();
             if is_complete {
-                text.line("no signature there waits for a log entry");
+                text.line("no signature there that the trusted root believes waits for a log entry");
             }
             output.text(&text)?;
         }
@@ -95,6 +96,7 @@ struct Job<'a> {
     ceremony: Ceremony,
     key: Option<PublicKey>,
     arguments: &'a Arguments,
+    output: Output,
 }
 
 impl Job<'_> {
@@ -118,7 +120,9 @@ impl Job<'_> {
         }
         let (key, root) = (self.key.as_ref(), self.ceremony.root());
         let demands = self.ceremony.demands(key.is_none());
-        let mut waiting = unlogged_signatures(&evidence, &pinned, key, root, &demands, registry_access::clock()());
+        let unlogged = unlogged_signatures(&evidence, &pinned, key, root, &demands, registry_access::clock()());
+        self.tell_of_unbelieved(&pinned, unlogged.unbelieved);
+        let mut waiting = unlogged.signatures;
         waiting.retain(|signature| self.is_meant(signature));
         if let Err(failure) = self.confirm(&waiting) {
             return (report(Some(&pinned), vec![left(Format::SigstoreBundle, &failure)]), failure.exit);
@@ -132,6 +136,17 @@ impl Job<'_> {
             }));
         }
         (report(Some(&pinned), signatures), exit)
+    }
+
+    /// Warns of what may wait for the log of another instance. It ends nothing: anybody who may write to the repository can
+    /// put such a thing there, and an instance without logs signs nothing else.
+    fn tell_of_unbelieved(&self, image: &PinnedImage, count: usize) {
+        if count > 0 {
+            self.output.warning(&format!(
+                "`{image}`: {count} without a log entry by certificates that the trusted root does not believe; if they are \
+                 yours, give the `--trusted-root` and the services that signed"
+            ));
+        }
     }
 
     /// Whether it is of whom the flags name, if they name somebody.

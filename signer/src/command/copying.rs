@@ -200,7 +200,7 @@ impl Drop for Bar {
 /// Warns of what was left out with the user's leave.
 pub(super) fn warn_of_missing(missing: usize, output: Output) {
     if missing > 0 {
-        output.warning(&format!("{missing} manifests that the source names are not there, and were left out"));
+        output.warning(&format!("what the source names and does not have was left out (manifests: {missing})"));
     }
 }
 

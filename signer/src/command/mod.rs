@@ -110,7 +110,7 @@ enum Verb {
     TrustRoot(trust_root::Verb),
     /// Say whether images may be used, and why
     Verify(Box<verify::Arguments>),
-    /// Show what is attested of images by a key
+    /// Show what is attested of images by a key or an identity
     VerifyAttestation(Box<verify_attestation::Arguments>),
     /// Verify a Sigstore bundle for a file: who signed it, by certificate or by key
     VerifyBundle(verify_bundle::Arguments),
@@ -181,6 +181,8 @@ fn explain(error: &clap::Error) -> Result<Exit, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -200,6 +202,35 @@ mod tests {
         for line in lines.iter().filter(|line| !is_prose(line)) {
             assert!(line.len() <= 100, "{verb}: an example is too long to be shown in one line: {line}");
         }
+    }
+
+    /// What stands under each shared heading of the help texts.
+    fn shared_flags() -> BTreeMap<&'static str, Vec<String>> {
+        fn ids<A: clap::Args>() -> Vec<String> {
+            let command = A::augment_args(clap::Command::new("shared"));
+            command.get_arguments().map(|argument| argument.get_id().to_string()).collect()
+        }
+        BTreeMap::from([
+            ("Identities in certificates", ids::<identities::Arguments>()),
+            ("Registry", ids::<registry_access::Arguments>()),
+            ("Sigstore", ids::<sigstore::Arguments>()),
+            ("Timestamps", ids::<timestamps::Arguments>()),
+            ("Trust", ids::<trust::Arguments>()),
+        ])
+    }
+
+    #[test]
+    fn must_not_show_a_verbs_own_flags_under_a_heading_of_others() {
+        fn check(command: &clap::Command, shared: &BTreeMap<&'static str, Vec<String>>) {
+            for argument in command.get_arguments() {
+                let Some(heading) = argument.get_help_heading() else { continue };
+                let id = argument.get_id().to_string();
+                let name = command.get_name();
+                assert!(shared[heading].contains(&id), "{name}: `{id}` stands under `{heading}`: move it up");
+            }
+            command.get_subcommands().for_each(|verb| check(verb, shared));
+        }
+        check(&CommandLine::command(), &shared_flags());
     }
 
     #[test]

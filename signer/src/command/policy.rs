@@ -57,11 +57,11 @@ pub(super) struct ExplainArguments {
     /// The image
     #[arg(value_name = "IMAGE")]
     image: String,
-    #[command(flatten)]
-    trust: trust::Arguments,
     /// Explain by evidence that `hallmark evidence fetch` recorded; no request is made
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
+    #[command(flatten)]
+    trust: trust::Arguments,
     #[command(flatten)]
     registry: registry_access::Arguments,
 }

@@ -51,11 +51,11 @@ pub(super) struct Arguments {
     /// Look at this many images at one time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
-    #[command(flatten)]
-    timestamps: timestamps::Arguments,
     /// Show what would be signed, and write nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    timestamps: timestamps::Arguments,
     #[command(flatten)]
     registry: registry_access::Arguments,
 }

@@ -39,6 +39,9 @@ const MAX_ARTIFACT_BYTES: u64 = 1024 * 1024 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
+    /// The file
+    #[arg(value_name = "FILE")]
+    artifact: PathBuf,
     /// Write the bundle to this file
     #[arg(long, value_name = "FILE")]
     bundle: PathBuf,
@@ -55,9 +58,6 @@ pub(super) struct Arguments {
     sigstore: sigstore::Arguments,
     #[command(flatten)]
     timestamps: timestamps::Arguments,
-    /// The file
-    #[arg(value_name = "FILE")]
-    artifact: PathBuf,
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {

@@ -27,8 +27,9 @@ pub(super) struct Arguments {
     /// command line can be seen by other users of this machine: a file or SIGSTORE_ID_TOKEN cannot
     #[arg(long, value_name = "TOKEN_OR_FILE")]
     identity_token: Option<String>,
-    /// Believe these authorities and logs: what was signed is verified by them before it goes anywhere
-    #[arg(long, value_name = "FILE")]
+    /// Believe these authorities and logs: a trusted_root.json, or the name of an instance. What was signed is verified by
+    /// them before it goes anywhere
+    #[arg(long, value_name = "FILE_OR_NAME")]
     trusted_root: Option<PathBuf>,
     /// Sign with the services of this signing config (version 0.2), in place of the public-good instance's
     #[arg(long, value_name = "FILE")]

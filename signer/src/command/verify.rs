@@ -26,14 +26,14 @@ pub(super) struct Arguments {
     /// The images
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
-    #[command(flatten)]
-    trust: trust::Arguments,
     /// Demand this annotation inside what was signed; may be repeated
     #[arg(short, long = "annotations", value_name = "KEY=VALUE")]
     annotations: Vec<String>,
     /// Judge by evidence that `hallmark evidence fetch` recorded; no request is made
     #[arg(long, value_name = "DIR")]
     evidence: Option<PathBuf>,
+    #[command(flatten)]
+    trust: trust::Arguments,
     #[command(flatten)]
     registry: registry_access::Arguments,
 }

@@ -30,7 +30,8 @@ Examples:
   hallmark verify-bundle --bundle app.sigstore.json --key release.pub \\
       --trusted-root trusted_root.json sha256:...
   hallmark verify-bundle --bundle attestation.json --trusted-root github \\
-      --certificate-identity https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main \\
+      --certificate-identity \\
+      https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main \\
       --certificate-oidc-issuer https://token.actions.githubusercontent.com app.tar.gz";
 
 /// Most bytes of a file that is read whole, where its digest alone would not do.

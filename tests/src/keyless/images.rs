@@ -252,6 +252,11 @@ fn what_is_signed_while_the_log_is_down_is_completed_when_it_is_back() {
         let (code, left) = complete(&[]);
         assert_eq!((code, &left[0]["status"]), (Some(1), &"left".into()), "{left}");
         yard.sigstore.break_down(log.path(), 503, 0);
+        // Who asks with another instance's trusted root is not told that nothing waits.
+        let elsewhere = ["complete", "--trusted-root", "public-good", "--signing-config", &config, &image];
+        let answer = yard.hallmark(&elsewhere);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        assert!(answer.stderr.contains("1 without a log entry by certificates that the trusted root"), "{answer:?}");
         // Nobody else's is entered for whom is named.
         let other = ["--certificate-identity", "https://ci.example/other", "--certificate-oidc-issuer", ISSUER];
         assert_eq!(complete(&other), (Some(0), serde_json::json!([])));
@@ -260,6 +265,8 @@ fn what_is_signed_while_the_log_is_down_is_completed_when_it_is_back() {
         assert_eq!((done.as_array().unwrap().len(), &done[0]["identity"]["subject"]), (1, &SUBJECT.into()));
         yard.cosign(&cosign, &WHO, &image).expect_success();
         assert_eq!(complete(&[]), (Some(0), serde_json::json!([])));
+        let answer = yard.hallmark(&elsewhere);
+        assert!(!answer.stderr.contains("without a log entry"), "{answer:?}");
         // Signatures of keys wait for themselves.
         assert!(!yard.cosign(&cosign, &["--key", "release.pub"], &image).succeeded());
         let (code, done) = complete(&["--key", "release.pub"]);

@@ -184,8 +184,8 @@ pub(super) fn load(
             Some(bytes)
         }
         Err(why) => {
-            let message = format!("the key file `{}` could not be read: {}", quoted(&file.value), quoted(&why));
-            let hint = "paths are relative to this document; write the key itself under `pem:` to need no file";
+            let message = format!("the file `{}` could not be read: {}", quoted(&file.value), quoted(&why));
+            let hint = "paths are relative to this document; the text itself, as `pem` or `json`, needs no file";
             checks.refuse(file.position, format!("{path}.file"), Problem::KeyUnusable, message, hint);
             None
         }

@@ -75,8 +75,6 @@ pub(super) struct Arguments {
     /// image whose signature has nine tenths of that time left is signed already
     #[arg(long, value_name = "TIME", value_parser = lifetime::parse)]
     expires: Option<Duration>,
-    #[command(flatten)]
-    timestamps: timestamps::Arguments,
     /// Show what would be signed, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -89,6 +87,8 @@ pub(super) struct Arguments {
     /// When the log stays down, attach the signature with its timestamp all the same: `hallmark complete` enters it later
     #[arg(long)]
     log_later: bool,
+    #[command(flatten)]
+    timestamps: timestamps::Arguments,
     #[command(flatten)]
     sigstore: sigstore::Arguments,
     #[command(flatten)]

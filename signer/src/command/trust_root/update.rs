@@ -15,7 +15,7 @@ use crate::report::UpdatedRootReport;
 
 pub(super) const EXAMPLES: &str = "\
 What is good is kept in the directory, and used from then on by whatever names `public-good`, `staging` or `github`: trust \
-policies, `verify`, `verify-bundle`, `sign`, `sign-bundle`, `trust-root show`. Nothing is ever asked for on the way to a verdict; \
+policies, and every verb that verifies or signs under it. Nothing is ever asked for on the way to a verdict; \
 run this now and then. The directory is HALLMARK_TRUST_ROOTS, or `hallmark/trust-roots` in XDG_CACHE_HOME or in `~/.cache`.
 
 A private instance is entered by the `root.json` of its TUF repository, which you believe; name the file that --write makes \
