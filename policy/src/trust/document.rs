@@ -282,7 +282,10 @@ pub struct RuleEntry {
     #[schemars(with = "ModeWord")]
     pub mode: Option<Placed<ModeWord>>,
     /// Who must have signed: an authority's name, or exactly one of `all`, `any` and `threshold`, which may be nested.
-    pub require: Placed<RequirementEntry>,
+    /// Only rules that demand attestations may leave it out: these suffice then.
+    #[serde(default, deserialize_with = "written")]
+    #[schemars(with = "RequirementEntry")]
+    pub require: Option<Placed<RequirementEntry>>,
     /// Whether the name inside what was signed must be the name that was asked for: `any` (the default), `repository`
     /// or `exact`.
     #[serde(default, deserialize_with = "written")]

@@ -61,8 +61,8 @@ pub struct Rule {
     pub namespaces: Option<Vec<NamespacePattern>>,
     /// What becomes of an image that does not meet it.
     pub mode: Mode,
-    /// Who must have signed.
-    pub require: Requirement,
+    /// Who must have signed; nobody where what is attested suffices, and then there is a demand on that.
+    pub require: Option<Requirement>,
     /// What must be attested of each manifest that counts, beside that.
     pub attestations: Vec<Gate>,
     /// Whether the name inside what was signed must be the name that was asked for.
@@ -304,7 +304,7 @@ impl TrustPolicy {
         let (by_key, by_identity) = (Self::for_keys(keys), Self::for_identities(identities, evidence));
         let text = format!("{} {}", by_key.digest, by_identity.digest);
         let either = [AuthorityIndex(0), AuthorityIndex(1)].map(Requirement::Authority).to_vec();
-        let rule = |rule: Rule| Rule { require: Requirement::Any(either.clone()), ..rule };
+        let rule = |rule: Rule| Rule { require: Some(Requirement::Any(either.clone())), ..rule };
         let rules = by_key.rules.into_iter().map(rule).collect();
         let authorities = by_key.authorities.into_iter().chain(by_identity.authorities).collect();
         Self { digest: Digest::of(text.as_bytes()), authorities, rules, ..by_key }
@@ -317,7 +317,7 @@ impl TrustPolicy {
             images: Vec::new(),
             namespaces: None,
             mode: Mode::Enforce,
-            require: Requirement::Authority(AuthorityIndex(0)),
+            require: Some(Requirement::Authority(AuthorityIndex(0))),
             attestations: Vec::new(),
             reference: ReferenceBinding::Any,
             platforms: Platforms::Requested,
@@ -355,13 +355,19 @@ impl Rule {
     /// Every authority that it names, for signatures or for attestations, each once.
     #[must_use]
     pub fn authorities(&self) -> Vec<AuthorityIndex> {
-        let mut found = self.require.authorities();
+        let mut found = self.signers();
         for authority in self.attestations.iter().flat_map(Gate::authorities) {
             if !found.contains(&authority) {
                 found.push(authority);
             }
         }
         found
+    }
+
+    /// Every authority that it names for signatures.
+    #[must_use]
+    pub fn signers(&self) -> Vec<AuthorityIndex> {
+        self.require.as_ref().map(Requirement::authorities).unwrap_or_default()
     }
 
     /// Whether the rule covers this namespace; a rule without namespaces covers every one.

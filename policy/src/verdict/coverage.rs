@@ -13,7 +13,7 @@ use crate::evidence::{Cause, DecodedEvidence, Listing, Observation, Scope};
 use crate::image::{Descriptor, Digest, Index, PinnedImage, PlatformName, Platforms, is_runnable};
 use crate::limits;
 use crate::reason::Code;
-use crate::trust::{Applicable, Selection, SignedParent, TrustSnapshot};
+use crate::trust::{Applicable, Requirement, Selection, SignedParent, TrustSnapshot};
 use crate::verify::{Rejection, VerifiedSignature};
 
 /// Most causes that one undetermined decision lists.
@@ -95,13 +95,14 @@ impl Judging<'_> {
         // A digest that was asked for says nothing about the tag beside it; an index under that tag does.
         let is_asked_by_digest = asked.digest() == Some(image.digest);
         let subject = Subject { digest: image.digest, tag: asked.tag().filter(|_| !is_asked_by_digest) };
+        let Some(require) = &self.rule.rule.require else {
+            self.reject(evidence.rejections());
+            let proof = Proof { grounds: Grounds::Attestations, attestations: Vec::new(), held_since: None };
+            return self.demands(Decision::Allow(proof), image, evidence);
+        };
         let assessment = assess(self.question, self.rule, evidence, &subject, self.now, &mut self.budget);
-        for rejection in &assessment.rejections {
-            if !self.rejected.contains(rejection) {
-                self.rejected.push(rejection.clone());
-            }
-        }
-        let by_signatures = match (proof_of(self.rule, &assessment), open_questions(evidence.causes())) {
+        self.reject(&assessment.rejections);
+        let by_signatures = match (proof_of(require, &assessment), open_questions(evidence.causes())) {
             (Some(signatures), _) => {
                 let grounds = Grounds::Signatures(signatures);
                 Decision::Allow(Proof { grounds, attestations: Vec::new(), held_since: None })
@@ -110,6 +111,15 @@ impl Judging<'_> {
             (None, None) => Decision::Deny(super::denial::reasons(self.rule, &assessment, image, evidence)),
         };
         self.demands(by_signatures, image, evidence)
+    }
+
+    /// Keeps what was found and does not count.
+    fn reject(&mut self, rejections: &[Rejection]) {
+        for rejection in rejections {
+            if !self.rejected.contains(rejection) {
+                self.rejected.push(rejection.clone());
+            }
+        }
     }
 
     /// What a manifest comes to when the rule's demands on attestations are held against it as well. They are looked at
@@ -139,6 +149,11 @@ impl Judging<'_> {
                 Decision::Deny(reasons)
             }
             Decision::Allow(_) if !unmet.is_empty() => Decision::Deny(unmet),
+            // A rule without signatures demands something (the loader refuses others); were it not to, nothing is proven.
+            Decision::Allow(proof) if proof.grounds == Grounds::Attestations && met.is_empty() => {
+                let message = format!("nothing is asked for that could allow `{image}`");
+                Decision::Deny(vec![Reason::new(Code::AttestationMissing, message)])
+            }
             Decision::Allow(proof) => {
                 // What meets a demand was looked at as a signature too, and is none; nothing is wrong with it.
                 self.rejected.retain(|rejection| {
@@ -230,13 +245,12 @@ impl Judging<'_> {
             open.truncate(MAX_CAUSES);
             return Decision::Undetermined(open);
         }
-        match signatures.is_empty() {
-            false => {
-                let grounds = Grounds::Signatures(signatures);
-                Decision::Allow(Proof { grounds, attestations, held_since: None })
-            }
-            true => Decision::Deny(refused.reasons()),
-        }
+        let grounds = match self.rule.rule.require {
+            Some(_) if !signatures.is_empty() => Grounds::Signatures(signatures),
+            None if !attestations.is_empty() => Grounds::Attestations,
+            Some(_) | None => return Decision::Deny(refused.reasons()),
+        };
+        Decision::Allow(Proof { grounds, attestations, held_since: None })
     }
 
     fn child(&mut self, index: &PinnedImage, evidence: &DecodedEvidence, child: &Descriptor) -> Decision {
@@ -335,9 +349,9 @@ fn unless_known(own: Decision, cause: &Cause) -> Decision {
 }
 
 /// The signatures that meet the rule's requirement, one an authority; `None` when it is not met.
-fn proof_of(rule: &Applicable<'_>, assessment: &Assessment) -> Option<Vec<VerifiedSignature>> {
+fn proof_of(require: &Requirement, assessment: &Assessment) -> Option<Vec<VerifiedSignature>> {
     let signed = |authority| assessment.verified.contains_key(&authority);
-    if !rule.rule.require.is_met_by(&signed) {
+    if !require.is_met_by(&signed) {
         return None;
     }
     let signatures: Vec<_> = assessment.verified.values().filter_map(|of_one| of_one.first().cloned()).collect();

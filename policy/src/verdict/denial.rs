@@ -41,7 +41,7 @@ pub(super) fn reasons(
     image: &PinnedImage,
     evidence: &DecodedEvidence,
 ) -> Vec<Reason> {
-    let asked = rule.rule.require.authorities();
+    let asked = rule.rule.signers();
     if assessment.verified.is_empty() && assessment.rejections.is_empty() {
         return vec![Reason::new(Code::Unsigned, unsigned(image, evidence))];
     }

@@ -90,7 +90,7 @@ pub fn explain(question: &Question, trust: &TrustSnapshot, evidence: &DecodedEvi
             attempts.push(Attempt {
                 policy: rule.policy.name.clone(),
                 rule: rule.rule.clone(),
-                requirement: describe(rule.policy, &rule.rule.require),
+                requirement: required(&rule),
                 authorities: named(&rule),
                 verified: assessment.verified.into_values().flatten().collect(),
                 rejected: assessment.rejections,
@@ -135,6 +135,12 @@ fn relatives<'a>(
 /// Whom a rule names.
 fn named(rule: &Applicable<'_>) -> Vec<Authority> {
     rule.rule.authorities().into_iter().filter_map(|index| rule.policy.authority(index)).cloned().collect()
+}
+
+/// Who must have signed, in words.
+fn required(rule: &Applicable<'_>) -> String {
+    let require = rule.rule.require.as_ref();
+    require.map_or_else(|| "nobody: what is attested suffices".to_owned(), |require| describe(rule.policy, require))
 }
 
 /// A requirement in words: "`a` and 2 of (`b`, `c`, `d`)".

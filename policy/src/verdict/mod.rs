@@ -130,6 +130,8 @@ pub enum Grounds {
     },
     /// Signatures of distinct authorities, all about this one image; never empty.
     Signatures(Vec<VerifiedSignature>),
+    /// What is attested of the image alone: the rule asks for no signature beside that. The attestations are never empty.
+    Attestations,
 }
 
 impl Proof {
@@ -139,12 +141,12 @@ impl Proof {
         &self.grounds
     }
 
-    /// The signatures that it rests on; empty for exceptions and defaults.
+    /// The signatures that it rests on; empty for exceptions, defaults and attestations alone.
     #[must_use]
     pub fn signatures(&self) -> &[VerifiedSignature] {
         match &self.grounds {
             Grounds::Signatures(signatures) => signatures,
-            Grounds::Default | Grounds::Exception { .. } => &[],
+            Grounds::Default | Grounds::Exception { .. } | Grounds::Attestations => &[],
         }
     }
 

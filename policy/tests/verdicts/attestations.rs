@@ -7,7 +7,7 @@ use hallmark_policy::evidence::{Cause, Fault, Observation, Place, PlaceReport, R
 use hallmark_policy::image::{Descriptor, Digest, Manifest, media_type};
 use hallmark_policy::signature::Format;
 use hallmark_policy::trust::TrustSnapshot;
-use hallmark_policy::verdict::{Question, Verdict, evaluate, find_attestations};
+use hallmark_policy::verdict::{Grounds, Question, Verdict, evaluate, find_attestations};
 use hallmark_policy::{Code, Outcome, limits};
 use proptest::prelude::*;
 
@@ -22,7 +22,11 @@ const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// Key 1 signed the image, and the attestation tag was asked for.
 pub(crate) fn signed() -> Attached {
-    Attached::nothing().with(&Key::new(1).signs(Format::SigstoreBundle)).change(|evidence| {
+    unsigned().with(&Key::new(1).signs(Format::SigstoreBundle))
+}
+
+fn unsigned() -> Attached {
+    Attached::nothing().change(|evidence| {
         let place = Place::AttestationTag;
         let report = PlaceReport { place, observed_at: now(), manifests: Observation::Absent, truncated: false };
         evidence.places.push(report);
@@ -771,6 +775,43 @@ fn must_not_say_of_whom_a_demand_asks_for_that_the_rule_does_not_ask_for_them() 
     let [rejection] = verdict.rejected() else { panic!("{:?}", verdict.rejected()) };
     assert_eq!(rejection.code, Code::UntrustedKey);
     assert!(rejection.message.ends_with("is that of `k2`, whose signature is not asked for"), "{}", rejection.message);
+}
+
+/// What builds attest is all that many images have.
+#[test]
+fn a_rule_without_signatures_rests_on_what_is_attested_alone() {
+    let trust = policy(&[1, 2, 3], &format!("attestations: [{ANY}, {{name: scanned, types: [vuln], from: k3}}]"));
+    let verdict = |attached: Attached| attached.verdict_by(&trust, &Question::about(image()));
+    let codes = |attached: Attached| {
+        let verdict = verdict(attached);
+        assert!(verdict.proof().is_empty() && verdict.attestations().is_empty() && !verdict.admit(), "{verdict:?}");
+        (verdict.outcome(), verdict.reasons().iter().map(|reason| reason.code).collect::<Vec<_>>())
+    };
+    let built = || unsigned().attested(2, PROVENANCE, &provenance("b", "s"));
+    let both = || built().attested(3, SCAN, &scan("2026-11-20T00:00:00Z", ""));
+    let allowed = verdict(both());
+    assert_eq!((allowed.outcome(), allowed.attestations().len()), (Outcome::Allow, 2), "{allowed:?}");
+    assert!(allowed.proof().is_empty() && allowed.admit());
+    assert!(matches!(allowed.rules()[0].decision().proof().unwrap().grounds(), Grounds::Attestations));
+    // A signature beside them changes nothing, and does not stand for what is missing.
+    assert_eq!(verdict(both().with(&Key::new(1).signs(Format::SigstoreBundle))).outcome(), Outcome::Allow);
+    let missing = (Outcome::Deny, vec![Code::AttestationMissing]);
+    assert_eq!(codes(built()), missing);
+    assert_eq!(codes(signed()), (Outcome::Deny, vec![Code::AttestationMissing, Code::AttestationMissing]));
+    assert_eq!(codes(signed().attested(1, PROVENANCE, &provenance("b", "s"))).0, Outcome::Deny, "another's key");
+    let of_another = attestation_of(2, Digest::of(b"other"), PROVENANCE, &provenance("b", "s"));
+    assert_eq!(codes(unsigned().with_bundle(&of_another)).0, Outcome::Deny);
+    // What could not be asked is not missing.
+    let unknown = |evidence: &mut hallmark_policy::evidence::Evidence| {
+        for place in evidence.places.iter_mut() {
+            place.manifests = Observation::Unknown(Cause::new(Code::RegistryUnavailable, "503"));
+        }
+    };
+    assert_eq!(codes(built().change(unknown)).0, Outcome::Undetermined);
+    // Not even a rule that demands nothing of children allows an index of none.
+    let each = policy(&[1, 2], &format!("attestations: [{ANY}]\nplatforms: every-child"));
+    let index = both().verdict_by(&each, &Question::about(image()));
+    assert_ne!(index.outcome(), Outcome::Allow, "{index:?}");
 }
 
 #[test]

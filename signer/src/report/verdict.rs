@@ -341,7 +341,7 @@ impl ExceptionReport {
                 expires: *expires,
                 waived: waived.iter().map(|code| code.as_str()).collect(),
             }),
-            Grounds::Default | Grounds::Signatures(_) => None,
+            Grounds::Default | Grounds::Signatures(_) | Grounds::Attestations => None,
         }
     }
 }

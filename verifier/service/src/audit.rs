@@ -18,6 +18,9 @@ pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, dangers: &[&s
         Namespace::Authentic(namespace) => (namespace.as_deref().unwrap_or(""), false),
         Namespace::Claimed(namespace) => (namespace.as_str(), true),
     };
+    let (signed, attested) = (verdict.proof.iter(), verdict.attestations.iter());
+    let signers = signed.clone().filter_map(|proof| proof.key_id.as_deref());
+    let attesters = attested.clone().filter_map(|one| one.key_id.as_deref());
     tracing::info!(
         target: TARGET,
         endpoint = asking.endpoint.as_str(),
@@ -30,8 +33,8 @@ pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, dangers: &[&s
         pinned = verdict.pinned.as_deref().unwrap_or(""),
         rule = verdict.rule.as_deref().unwrap_or(""),
         codes = join(verdict.reasons.iter().map(|reason| reason.code.as_str())),
-        authorities = join(verdict.proof.iter().map(|proof| proof.authority.as_str())),
-        keys = join(verdict.proof.iter().filter_map(|proof| proof.key_id.as_deref())),
+        authorities = join_once(signed.map(|proof| proof.authority.as_str()).chain(attested.map(|one| one.authority.as_str()))),
+        keys = join_once(signers.chain(attesters)),
         exception = verdict.exception.as_ref().map_or(String::new(), |used| printable(&format!("{}: {}", used.owner, used.reason))),
         held_since = verdict.held_since.map_or(String::new(), |since| since.to_string()),
         dangers = join(dangers.iter().copied()),
@@ -43,6 +46,17 @@ pub(crate) fn verdict(asking: &Asking<'_>, verdict: &ImageVerdict, dangers: &[&s
 
 fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.collect::<Vec<_>>().join(",")
+}
+
+/// Those who signed may have attested, too.
+fn join_once<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut found: Vec<&str> = Vec::new();
+    words.for_each(|word| {
+        if !found.contains(&word) {
+            found.push(word);
+        }
+    });
+    found.join(",")
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use super::{Checks, Files};
 use crate::limits;
 use crate::sigstore::{LogProof, SubjectKind, TrustedRoot};
 use crate::trust::document::{
-    AuthorityEntry, EvidenceEntry, IdentityEntry, LogProofWord, Placed, Spec, SubjectKindWord, TrustRootEntry,
+    AuthorityEntry, EvidenceEntry, IdentityEntry, LogProofWord, Placed, RuleEntry, Spec, SubjectKindWord,
+    TrustRootEntry,
 };
 use crate::trust::keyless::{
     EvidenceDemands, KnownRoots, NamedRoot, PatternProblem, TextPattern, TrustedIdentity, issuer_pattern, kind_of,
@@ -380,13 +381,17 @@ fn instead(root: &NamedRoot) -> String {
     )
 }
 
+fn place_of_names(rule: &RuleEntry, otherwise: Position) -> Position {
+    rule.require.as_ref().map_or(otherwise, |require| require.position)
+}
+
 /// One signature speaks for one authority: no certificate may be about two that a rule names.
 pub(super) fn refuse_shared(spec: &Spec, authorities: &[Authority], rules: &[Rule], checks: &mut Checks<'_>) {
     let mut compared = HashSet::new();
     let of_gates = |rule: &'_ Rule| rule.attestations.iter().map(|gate| gate.from.authorities()).collect::<Vec<_>>();
-    let named = rules.iter().flat_map(|rule| {
-        std::iter::once(rule.require.authorities()).chain(of_gates(rule)).map(move |asked| (rule, asked))
-    });
+    let named = rules
+        .iter()
+        .flat_map(|rule| std::iter::once(rule.signers()).chain(of_gates(rule)).map(move |asked| (rule, asked)));
     for (rule, asked) in named {
         let pairs =
             asked.iter().enumerate().flat_map(|(place, one)| asked.iter().skip(place + 1).map(move |two| (one, two)));
@@ -395,8 +400,8 @@ pub(super) fn refuse_shared(spec: &Spec, authorities: &[Authority], rules: &[Rul
             let meet = |a: &&TrustedIdentity| two.identities.iter().any(|b| a.meets(b));
             let Some(identity) = one.identities.iter().find(meet) else { continue };
             let written = spec.rules.iter().enumerate().find(|(_, entry)| entry.value.name.value == rule.name);
-            let (place, position) =
-                written.map_or((0, rule.position), |(place, entry)| (place, entry.value.require.position));
+            let (place, position) = written
+                .map_or((0, rule.position), |(place, entry)| (place, place_of_names(&entry.value, rule.position)));
             let message =
                 format!("one signature could speak for `{}` and for `{}`: both take {identity}", one.name, two.name);
             let hint = "write patterns that no certificate follows both of, or put both into one authority";

@@ -71,8 +71,12 @@ fn compile_rule(entry: &Placed<RuleEntry>, path: &str, names: &Names<'_>, checks
     let namespaces = rule.namespaces.as_ref();
     let namespaces =
         namespaces.map(|list| patterns(list, &format!("{path}.namespaces"), NamespacePattern::parse, checks));
-    let require = requirement(&rule.require, &format!("{path}.require"), names, checks);
+    let require = rule.require.as_ref();
+    let require = require.map(|require| requirement(require, &format!("{path}.require"), names, checks));
     let attestations = gates::compile(rule.attestations.as_ref(), &format!("{path}.attestations"), names, checks);
+    if require.is_none() {
+        refuse_unsigned(entry, path, checks);
+    }
     let platforms = platforms(rule.platforms.as_ref(), &format!("{path}.platforms"), checks);
     let on_undetermined = on_undetermined(rule.on_undetermined.as_ref(), &format!("{path}.onUndetermined"), checks);
     Some(Rule {
@@ -87,7 +91,10 @@ fn compile_rule(entry: &Placed<RuleEntry>, path: &str, names: &Names<'_>, checks
             Some(ModeWord::Warn) => Mode::Warn,
             Some(ModeWord::Enforce) | None => Mode::Enforce,
         },
-        require: require?,
+        require: match require {
+            Some(require) => Some(require?),
+            None => None,
+        },
         attestations: attestations?,
         reference: match rule.reference.as_ref().map(|word| word.value) {
             Some(ReferenceWord::Exact) => ReferenceBinding::Exact,
@@ -222,6 +229,22 @@ fn on_undetermined(
             );
             None
         }
+    }
+}
+
+/// A rule that asks for no signature must ask for an attestation, and cannot compare names: attestations carry none.
+fn refuse_unsigned(entry: &Placed<RuleEntry>, path: &str, checks: &mut Checks<'_>) {
+    let rule = &entry.value;
+    if rule.attestations.as_ref().is_none_or(|list| list.value.is_empty()) {
+        let message = "the rule asks for nothing: it has neither `require` nor `attestations`";
+        let hint = "write who must have signed, such as `require: release-team`, or what must be attested";
+        checks.refuse(entry.position, format!("{path}.require"), Problem::MissingField, message, hint);
+    }
+    if let Some(reference) = rule.reference.as_ref().filter(|reference| reference.value != ReferenceWord::Any) {
+        let message =
+            "the rule compares the names inside of signatures, and asks for none: attestations name no repository";
+        let hint = "write who must have signed under `require`, or leave `reference` out";
+        checks.refuse(reference.position, format!("{path}.reference"), Problem::InvalidValue, message, hint);
     }
 }
 

@@ -88,3 +88,22 @@ fn demands_are_bounded_and_have_names_of_their_own() {
     let twice = load(&document(&format!("[{}, {}]", demand(1), demand(1)))).unwrap_err();
     assert_eq!((twice[0].code, twice[0].path.as_str()), (Duplicate, "spec.rules[0].attestations[1].name"));
 }
+
+/// What asks for nothing would allow everything, and what compares names needs something that carries one.
+#[test]
+fn must_not_load_a_rule_that_asks_for_nothing_or_compares_names_that_nothing_carries() {
+    let unsigned = |more: &str| document("- {name: d, types: [vuln], from: k2}").replace("require: k1\n", more);
+    assert!(load(&unsigned("mode: enforce\n")).is_ok());
+    assert!(load(&unsigned("reference: any\n")).is_ok());
+    let attestations = "      attestations:\n        - {name: d, types: [vuln], from: k2}\n";
+    for (text, path, code) in [
+        (unsigned("reference: repository\n"), "spec.rules[0].reference", InvalidValue),
+        (unsigned("reference: exact\n"), "spec.rules[0].reference", InvalidValue),
+        (unsigned("mode: warn\n").replace(attestations, ""), "spec.rules[0].require", Problem::MissingField),
+        (unsigned("attestations: []\n").replace(attestations, ""), "spec.rules[0].require", Problem::MissingField),
+    ] {
+        let errors = load(&text).unwrap_err();
+        let found: Vec<_> = errors.iter().map(|error| (error.path.as_str(), error.code)).collect();
+        assert_eq!(found, [(path, code)], "{text}: {errors:?}");
+    }
+}

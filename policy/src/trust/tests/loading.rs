@@ -62,7 +62,7 @@ fn every_field_arrives() {
     let rule = &policy.rules[0];
     assert_eq!((rule.mode, rule.reference, rule.tags), (Mode::Warn, ReferenceBinding::Exact, TagPolicy::Deny));
     assert!(matches!(rule.on_undetermined, OnUndetermined::UseHeldEvidence { max_age } if max_age.as_hours() == 24));
-    assert_eq!(rule.require.authorities().len(), 2);
+    assert_eq!(rule.signers().len(), 2);
     assert_eq!((rule.position.line, rule.position.column), (16, 7));
     assert!(rule.covers_namespace("prod-eu") && !rule.covers_namespace("dev"));
     assert_eq!(policy.exceptions[0].owner, "ann");
@@ -166,7 +166,7 @@ fn a_requirement_is_met_by_enough_authorities_and_never_by_none() {
         let met = |signed: &[&str], require: &Requirement| {
             require.is_met_by(&|index| signed.contains(&policy.authority(index).unwrap().name.as_str()))
         };
-        let require = &policy.rules[0].require;
+        let require = policy.rules[0].require.as_ref().unwrap();
         assert!(met(&enough, require) && met(&names, require));
         assert!(!met(&too_few, require) && !met(&[], require));
     }
