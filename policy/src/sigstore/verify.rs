@@ -13,6 +13,7 @@ use super::identity::{Identity, IdentityExpectation};
 use super::testimony::Testimony;
 use super::trusted_root::TrustedRoot;
 use crate::image::Digest;
+use crate::limits;
 use crate::reason::Code;
 use crate::signature::{ClaimFault, pre_authentication_encoding, subject_digests};
 use crate::verify::{KeyId, PublicKey};
@@ -254,11 +255,15 @@ fn check_about(bundle: &UnverifiedBundle, artifact: Artifact<'_>) -> Result<(), 
         Err(ClaimFault::Malformed { problem }) => {
             return refuse(Code::Malformed, format!("the statement cannot be read: {problem}"));
         }
-        Err(ClaimFault::PayloadType { .. } | ClaimFault::PredicateType { .. } | ClaimFault::TooLarge) => {
+        Err(ClaimFault::TooLarge) => return refuse(Code::LimitExceeded, "the statement is larger than is looked at"),
+        Err(ClaimFault::PayloadType { .. } | ClaimFault::PredicateType { .. }) => {
             let why = "what was signed is not an in-toto statement of a version that is known";
             return refuse(Code::PayloadTypeMismatch, why);
         }
     };
+    if subjects.len() > limits::MAX_SUBJECTS {
+        return refuse(Code::LimitExceeded, format!("the statement has more than {} subjects", limits::MAX_SUBJECTS));
+    }
     let digests = match artifact {
         Artifact::Bytes(bytes) => {
             vec![("sha256", hex::encode(digest(&SHA256, bytes))), ("sha512", hex::encode(digest(&SHA512, bytes)))]

@@ -224,6 +224,6 @@ fn a_statement_has_a_most_of_subjects() {
             .map_err(|refusal| refusal.code)
     };
     assert_eq!(signed(limits::MAX_SUBJECTS), Ok(()));
-    assert_eq!(signed(limits::MAX_SUBJECTS + 1), Err(Code::Malformed), "it is read no further");
+    assert_eq!(signed(limits::MAX_SUBJECTS + 1), Err(Code::LimitExceeded));
     assert_eq!(signed(0), Err(Code::DigestMismatch), "a statement about nothing is about no artifact");
 }
