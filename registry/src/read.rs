@@ -103,8 +103,11 @@ impl Shared {
         }
         // Reading goes to the other location. What is written where the name says, after it was read elsewhere, would
         // lose what others have written.
-        if self.routes.origin(&repository).is_some() {
-            let detail = format!("`{repository}` is read at another location, and written nowhere under this name");
+        if let Some(origin) = self.routes.origin(&repository) {
+            let there = origin.via.as_ref().and_then(|via| via.resolve(&repository).ok());
+            let there = there.map_or_else(String::new, |(there, ..)| format!(", `{there}`"));
+            let detail =
+                format!("`{repository}` is read at another location{there}, and written nowhere under this name");
             return Err(Cause::new(Code::RegistryBlocked, detail));
         }
         let endpoint = Endpoint::new(repository.host(), self.hosts.get(repository.host())).ok_or_else(|| {

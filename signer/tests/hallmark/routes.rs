@@ -31,7 +31,8 @@ fn an_image_is_verified_where_the_files_of_other_programs_say_that_it_is() {
         let sign = [&["sign", "--key", "hallmark.key"], &route[..], &[name]].concat();
         let signed = hallmark(path, PASSPHRASE, &sign);
         assert_eq!(signed.code, 20, "{}{}", signed.stdout, signed.stderr);
-        assert!((signed.stdout + &signed.stderr).contains("written nowhere"));
+        let told = format!("is read at another location, `{}/team/app`, and written nowhere", registry.host);
+        assert!((signed.stdout + &signed.stderr).contains(&told));
     }
 }
 
