@@ -21,7 +21,7 @@ pub const MAX_ATTESTATION_BYTES: usize = 32 * 1024 * 1024;
 pub const MAX_LARGE_BYTES: usize = 2 * MAX_ATTESTATION_BYTES;
 
 /// How many bytes of what was signed count as one more signature check ([`MAX_SIGNATURE_CHECKS`]): each key that is tried
-/// hashes all of them. So no more than 1 GiB is hashed for one image.
+/// hashes all of them, and so does each log entry. So no more than 1 GiB is hashed for one image.
 pub const CHECKED_BYTES: usize = 256 * 1024;
 
 /// Most bytes of a blob that is carried inside a descriptor (`data`): keeps a manifest well below

@@ -40,7 +40,8 @@ impl Shared {
         let mut spent = Spent::by(items, spent);
         let mut fetches = Vec::new();
         for (index, digest) in wanted.order.iter().enumerate() {
-            let unclaimed = Claim { size: u64::MAX, promise: Promise::Unsaid, most: MAX_SIGNATURE_BYTES };
+            let (promise, most) = (Promise::Unsaid, MAX_SIGNATURE_BYTES);
+            let unclaimed = Claim { size: u64::MAX, small: None, promise, most };
             let claim = wanted.claims.get(digest).copied().unwrap_or(unclaimed);
             match kind.read_limit(index, claim, &mut spent) {
                 Ok(limit) => fetches.push((claim.promise, Fetch { digest: *digest, limit, most: claim.most })),
@@ -169,7 +170,7 @@ impl ItemKind {
         if index >= self.most() {
             return Err(format!("it comes after {} other items", self.most()));
         }
-        let Claim { size, most, .. } = claim;
+        let Claim { size, small, most, .. } = claim;
         let claimed = usize::try_from(size).unwrap_or(usize::MAX);
         let limit = match self {
             // The bytes of a listing's entry may be right where its size is wrong.
@@ -179,8 +180,12 @@ impl ItemKind {
             }
             Self::Blob => claimed,
         };
-        spent.add(limit)?;
-        Ok(limit)
+        match (spent.add(limit), small) {
+            (Ok(()), _) => Ok(limit),
+            // Whoever calls a signature large must not have it left out for want of room for what is large.
+            (Err(_), Some(small)) if small < limit => spent.add(small).map(|()| small),
+            (Err(detail), _) => Err(detail),
+        }
     }
 }
 
@@ -203,11 +208,12 @@ impl Spent {
             true => (&mut self.large, MAX_LARGE_BYTES, "large attestations"),
             false => (&mut self.small, MAX_EVIDENCE_BYTES, "the evidence"),
         };
-        *sum = sum.saturating_add(bytes);
-        match *sum > most {
-            true => Err(format!("with it, {what} would have more than {most} bytes")),
-            false => Ok(()),
+        let with = sum.saturating_add(bytes);
+        if with > most {
+            return Err(format!("with it, {what} would have more than {most} bytes"));
         }
+        *sum = with;
+        Ok(())
     }
 }
 
@@ -259,6 +265,8 @@ pub(crate) struct Wanted {
 #[derive(Clone, Copy)]
 struct Claim {
     size: u64,
+    /// The largest claim by which it is no larger than a signature.
+    small: Option<usize>,
     promise: Promise,
     /// How many bytes it may have.
     most: usize,
@@ -277,13 +285,15 @@ impl Wanted {
     /// Two places may claim different sizes for one item. The largest claim within the limit counts, so that a wrong
     /// claim in one place never spoils a right one in another; the digest decides about the bytes anyway.
     pub(crate) fn add(&mut self, digest: Digest, size: u64, promise: Promise, most: usize) {
+        let small = usize::try_from(size).ok().filter(|size| *size <= MAX_SIGNATURE_BYTES);
         match self.claims.entry(digest) {
             Entry::Vacant(entry) => {
                 self.order.push(digest);
-                entry.insert(Claim { size, promise, most });
+                entry.insert(Claim { size, small, promise, most });
             }
             Entry::Occupied(mut entry) => {
                 let known = entry.get_mut();
+                known.small = known.small.max(small);
                 known.promise = known.promise.min(promise);
                 known.most = known.most.max(most);
                 let limit = u64::try_from(known.most).unwrap_or(u64::MAX);

@@ -301,10 +301,17 @@ impl TryFrom<GrypeMatch> for Finding {
 #[derive(Deserialize)]
 struct InTotoResult {
     id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few_of_one")]
     severity: Option<Vec<InTotoSeverity>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few_of_one")]
     annotations: Option<Vec<InTotoAnnotation>>,
+}
+
+/// What is said of one finding: real ones have up to three ratings and annotations.
+fn few_of_one<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    json::at_most(deserializer, limits::MAX_ANNOTATIONS)
 }
 
 /// What in-toto's form has no member for, as `hallmark attest --scanner` writes it.

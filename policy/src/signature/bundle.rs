@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use sigstore_types as wire;
 
-use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse};
+use super::{DecodeFault, Format, Payload, UnverifiedSignature, dsse, json};
 use crate::image::Content;
 use crate::limits;
 use crate::reason::Code;
@@ -41,8 +41,13 @@ struct MaterialShape<'a> {
     certificate: Option<IgnoredAny>,
     x509_certificate_chain: Option<IgnoredAny>,
     timestamp_verification_data: Option<TimestampsShape>,
-    #[serde(borrow)]
+    #[serde(default, borrow, deserialize_with = "entries")]
     tlog_entries: Option<Vec<EntryShape<'a>>>,
+}
+
+/// One more than there may be, to see that there are too many: a large bundle must not become a larger list.
+fn entries<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<EntryShape<'a>>>, D::Error> {
+    json::first(deserializer, limits::MAX_LOG_ENTRIES + 1)
 }
 
 #[derive(Deserialize)]
@@ -308,6 +313,19 @@ mod tests {
         let signature = decode_text(COSIGN).unwrap();
         assert_eq!(signature.key_hint().unwrap().hint(), "Nms9c5tq2E/ZSsdAMPMAZGMxekUBwhp0XciWgtEPPGg=");
         assert!(looks_like(COSIGN.as_bytes()));
+    }
+
+    #[test]
+    fn must_not_keep_more_log_entries_of_a_bundle_than_show_that_there_are_too_many() {
+        let (most, field) = (limits::MAX_LOG_ENTRIES, r#""verificationMaterial":{"#);
+        for (count, kept) in [(0, 0), (most, most), (most + 1, most + 1), (1000, most + 1)] {
+            let entries = vec!["{}"; count].join(",");
+            let text = COSIGN.replace(field, &format!(r#"{field}"tlogEntries":[{entries}],"#));
+            let shape: Shape<'_> = serde_json::from_str(&text).unwrap();
+            assert_eq!(shape.verification_material.tlog_entries.as_ref().map(Vec::len), Some(kept), "{count}");
+            let is_refused = check_shape(&shape).is_err_and(|fault| fault.code == Code::LimitExceeded);
+            assert_eq!(is_refused, count > most, "{count}");
+        }
     }
 
     #[test]

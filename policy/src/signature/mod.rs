@@ -228,7 +228,7 @@ pub(crate) fn attested_by(statement: &[u8]) -> Result<Attested, String> {
         Some(Err(ClaimFault::Malformed { problem })) => Err(problem),
         Some(Err(ClaimFault::PayloadType { found })) => Err(format!("its `_type` is `{found}`")),
         Some(Err(ClaimFault::PredicateType { found })) => Err(format!("its `predicateType` is `{found}`")),
-        Some(Err(ClaimFault::TooLarge)) => Err("it is larger than a signature may be".to_owned()),
+        Some(Err(ClaimFault::TooLarge)) => Err("beside its predicate, it is larger than a signature may be".to_owned()),
         None => Err("it is a plain signature".to_owned()),
     }
 }

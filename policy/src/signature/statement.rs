@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{Attested, ClaimFault, ClaimedImage, Claims, EXPIRES_FIELD, Statement, expiry, json};
 use crate::image::{Digest, PinnedImage};
@@ -101,17 +102,11 @@ pub(super) fn encode_attestation(image: &PinnedImage, predicate_type: &str, pred
 
 /// What a verified statement attests; `None` for a plain signature, whose claims are read by [`claims`].
 pub(super) fn attested(payload_type: &str, payload: &[u8]) -> Option<Result<Attested, ClaimFault>> {
-    if payload_type != PAYLOAD_TYPE {
-        return Some(Err(ClaimFault::PayloadType { found: payload_type.to_owned() }));
-    }
     let malformed = |problem: String| Some(Err(ClaimFault::Malformed { problem }));
-    let document: Outline = match serde_json::from_slice(payload) {
+    let document = match read(payload_type, payload) {
         Ok(document) => document,
-        Err(error) => return malformed(error.to_string()),
+        Err(fault) => return Some(Err(fault)),
     };
-    if document.statement_type != STATEMENT_TYPE && document.statement_type != STATEMENT_TYPE_V0_1 {
-        return Some(Err(ClaimFault::PayloadType { found: document.statement_type }));
-    }
     if document.predicate_type == SIGNATURE_PREDICATE_TYPE {
         return None;
     }
@@ -156,12 +151,34 @@ fn read(payload_type: &str, payload: &[u8]) -> Result<Outline, ClaimFault> {
     if payload_type != PAYLOAD_TYPE {
         return Err(ClaimFault::PayloadType { found: payload_type.to_owned() });
     }
-    let malformed = |error: serde_json::Error| ClaimFault::Malformed { problem: error.to_string() };
-    let document: Outline = serde_json::from_slice(payload).map_err(malformed)?;
+    check_size(payload)?;
+    let document: Outline = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
     if document.statement_type != STATEMENT_TYPE && document.statement_type != STATEMENT_TYPE_V0_1 {
         return Err(ClaimFault::PayloadType { found: document.statement_type });
     }
     Ok(document)
+}
+
+/// Only a predicate may be large: what else there is becomes many times its size while it is read.
+fn check_size(payload: &[u8]) -> Result<(), ClaimFault> {
+    #[derive(Deserialize)]
+    struct Sized<'a> {
+        #[serde(default, borrow)]
+        predicate: Option<&'a RawValue>,
+    }
+    if payload.len() <= limits::MAX_SIGNATURE_BYTES {
+        return Ok(());
+    }
+    let sized: Sized<'_> = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
+    let predicate = sized.predicate.map_or(0, |predicate| predicate.get().len());
+    match payload.len().saturating_sub(predicate) > limits::MAX_SIGNATURE_BYTES {
+        true => Err(ClaimFault::TooLarge),
+        false => Ok(()),
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> ClaimFault {
+    ClaimFault::Malformed { problem: error.to_string() }
 }
 
 fn claimed(subject: Subject) -> Result<ClaimedImage, ClaimFault> {

@@ -176,7 +176,9 @@ impl Look<'_, '_> {
                 Some(Err(rejection)) => {
                     let reason = Reason::new(rejection.code, rejection.message);
                     match reason.code {
-                        Code::Malformed | Code::PayloadTypeMismatch => found.obstacles.push(reason),
+                        Code::LimitExceeded | Code::Malformed | Code::PayloadTypeMismatch => {
+                            found.obstacles.push(reason);
+                        }
                         _ => {
                             let (authority, facts) = (speaker.authority, Arc::clone(facts));
                             let unheard = Unproven { authority, facts, window, time: speaker.time };

@@ -142,6 +142,12 @@ pub(super) fn checks(found: &FoundSignature) -> usize {
     1 + found.signature.message().len() / limits::CHECKED_BYTES
 }
 
+/// As how many checks it counts to look at its log entries: each may be about all that was signed, which is hashed for it.
+fn entry_checks(found: &FoundSignature) -> usize {
+    let (entries, _) = carried(found);
+    entries * (limits::MAX_LOG_ENTRY_CHECKS + found.signature.message().len() / limits::CHECKED_BYTES)
+}
+
 /// How many log entries a signature carries, and how many timestamps.
 fn carried(found: &FoundSignature) -> (usize, usize) {
     let entries = found.signature.material().map_or(0, |material| material.entries.len());
@@ -203,8 +209,7 @@ impl<'a> Listening<'a, '_> {
         (known, root): (&Authority, &NamedRoot),
         time: &TimeEvidence,
     ) -> Result<Vouchers, Refusal> {
-        let entries = found.signature.material().map_or(0, |material| material.entries.len());
-        self.budget.take_checks(limits::MAX_LOG_ENTRY_CHECKS * entries)?;
+        self.budget.take_checks(entry_checks(found))?;
         let mut demands = known.evidence.of_signature();
         // Timestamps are weighed by the document's own authorities, and a key has no certificate.
         (demands.timestamps, demands.certificate_logs) = (0, 0);

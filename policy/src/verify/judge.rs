@@ -269,7 +269,9 @@ pub(super) fn claim_fault(fault: &ClaimFault) -> Refusal {
         }
         ClaimFault::TooLarge => {
             let most = crate::limits::MAX_SIGNATURE_BYTES;
-            (Code::LimitExceeded, format!("a signature of more than {most} bytes is not looked at"))
+            let message =
+                format!("what was signed has more than {most} bytes beside a predicate, and is not looked at");
+            (Code::LimitExceeded, message)
         }
         ClaimFault::PayloadType { found } => (
             Code::PayloadTypeMismatch,

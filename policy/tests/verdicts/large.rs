@@ -133,6 +133,68 @@ fn must_not_read_what_is_large_beside_its_payload_or_large_and_no_attestation() 
     assert_eq!(codes(&verdict), [Code::AttestationMissing, Code::LimitExceeded]);
 }
 
+/// Only a predicate may be large: subjects and their annotations become many times their size while they are read, and
+/// whoever writes a certificate of their own has what they sign read.
+#[test]
+fn must_not_read_a_statement_that_is_large_beside_its_predicate() {
+    let bundle = |kind: &str, annotations: usize, padding: usize| {
+        let statement = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{}"}},"annotations":{{"x":"{}"}}}}],"predicateType":"{kind}","predicate":{{"spdxVersion":"SPDX-2.3","comment":"{}","packages":[{{}},{{}}]}}}}"#,
+            subject().encoded(),
+            "x".repeat(annotations),
+            "x".repeat(padding)
+        );
+        Key::new(2).bundle("application/vnd.in-toto+json", statement.as_bytes())
+    };
+    let (few, many) = (1024, limits::MAX_SIGNATURE_BYTES + 1);
+    assert_eq!(codes(&judged(attached(&bundle(SPDX, few, many), Some(SPDX)), LISTED)), []);
+    let large = || bundle(SPDX, many, few);
+    let expected = [Code::AttestationMissing, Code::LimitExceeded];
+    assert_eq!(codes(&judged(attached(&large(), Some(SPDX)), LISTED)), expected);
+    // One that nobody reads may be the newest.
+    let (newest, any) = (LISTED.replace("from: k2", "from: k2, which: newest"), LISTED);
+    let beside = || attached(&large(), Some(SPDX)).with_bundle(&bundle(SPDX, few, few));
+    assert_eq!(codes(&judged(beside(), any)), []);
+    assert_eq!(codes(&judged(beside(), &newest)), [Code::LimitExceeded]);
+}
+
+/// Whoever copies a signature can add its entries to it many times over; each of them hashes all that was signed.
+#[test]
+fn must_not_hash_what_was_signed_once_for_each_log_entry_without_a_bound() {
+    let entry = r#"{"logIndex":"1","logId":{"keyId":"AAAA"},"kindVersion":{"kind":"dsse","version":"0.0.1"},"integratedTime":"1","inclusionPromise":{"signedEntryTimestamp":"AAAA"},"canonicalizedBody":"AAAA"}"#;
+    let entries = vec![entry; limits::MAX_LOG_ENTRIES].join(",");
+    let cost = limits::MAX_SIGNATURE_CHECKS / limits::MAX_LOG_ENTRIES / 2;
+    let logged = |place: usize, bytes: usize| {
+        let predicate = format!(r#"{{"place":{place},"spdxVersion":"SPDX-2.3","x":"{}"}}"#, "x".repeat(bytes));
+        let bundle = String::from_utf8(attestation_of(2, subject(), SPDX, &predicate)).unwrap();
+        let with = bundle.replacen(r#""tlogEntries":[]"#, &format!(r#""tlogEntries":[{entries}]"#), 1);
+        assert_ne!(with, bundle);
+        with.replace("bundle.v0.3+json", "bundle+json;version=0.1")
+    };
+    let text = crate::support::document(
+        "test",
+        &[1, 2],
+        "require: k1\nattestations: [{name: sbom, types: [spdx], from: k2}]",
+        "",
+    );
+    let demanding = text.replace("{name: k2,", "{name: k2, evidence: {trustRoot: public-good, logs: 1},");
+    assert_ne!(demanding, text);
+    let trust = crate::support::snapshot(&[demanding]);
+    let exceeded = |bytes: usize| {
+        let both = [0, 1].map(|place| logged(place, bytes));
+        let verdict = both.iter().fold(signed(), |attached, bundle| {
+            let manifest = claiming(&Descriptor::of(media_type::SIGSTORE_BUNDLE, bundle.as_bytes()), Some(SPDX));
+            attached.listed(Place::ReferrersApi, &manifest.encode()).item(bundle.as_bytes())
+        });
+        let verdict = verdict.verdict_by(&trust, &Question::about(image()));
+        let codes = codes(&verdict);
+        assert!(codes.contains(&Code::LogEntryMissing), "{:?}", verdict.rejected());
+        codes.contains(&Code::LimitExceeded)
+    };
+    assert!(!exceeded(limits::CHECKED_BYTES * (cost - 8)));
+    assert!(exceeded(limits::CHECKED_BYTES * cost));
+}
+
 /// What is left out for its size may be the newest only where it says that it is of that kind, or does not say.
 #[test]
 fn must_not_call_the_newest_what_a_larger_one_may_be_newer_than() {

@@ -113,6 +113,33 @@ async fn large_attestations_of_one_image_are_bounded_one_by_one_and_together_and
     assert_eq!(left_out.count(), 1, "two of the three are within the bound");
 }
 
+/// Whoever may push names a signature of somebody else's and calls it as large as there is room.
+#[tokio::test]
+async fn must_not_leave_out_a_signature_that_somebody_else_calls_large() {
+    let server = Scripted::plain().await;
+    let registry = client();
+    let image = server.push_image(&registry, "app").await;
+    let small: Vec<Vec<u8>> = (0..4).map(|number| blob(&number.to_string(), 100)).collect();
+    let mut digests = Vec::new();
+    for bytes in &small {
+        digests.push(attach(&registry, &image, bytes, bytes.len(), Some(SPDX)).await);
+        attach(&registry, &image, bytes, MAX_ATTESTATION_BYTES, Some(SPDX)).await;
+    }
+    let evidence = gathered(&registry, &image, &asking_for(&["spdx"])).await;
+    assert_eq!(digests.iter().map(|digest| came(&evidence, *digest)).collect::<Vec<_>>(), [Ok(100); 4]);
+    // Its twin: what everybody calls large is left out where there is no room.
+    for number in 4..7 {
+        attach(&registry, &image, &blob(&number.to_string(), 100), MAX_ATTESTATION_BYTES, Some(SPDX)).await;
+    }
+    let evidence = gathered(&registry, &image, &asking_for(&["spdx"])).await;
+    assert_eq!(digests.iter().map(|digest| came(&evidence, *digest)).collect::<Vec<_>>(), [Ok(100); 4]);
+    let left_out = evidence
+        .items
+        .values()
+        .filter(|item| matches!(item, Retrieval::Rejected(fault) if fault.code == Code::LimitExceeded));
+    assert!((1..=3).contains(&left_out.count()));
+}
+
 #[tokio::test]
 async fn must_not_take_more_bytes_of_a_large_attestation_than_it_is_said_to_have_nor_lose_a_right_claim_to_a_wrong_one()
 {

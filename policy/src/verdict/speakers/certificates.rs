@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Listening, Speaker, Unheard, Unproven, checks, reject};
+use super::{Listening, Speaker, Unheard, Unproven, checks, entry_checks, reject};
 use crate::evidence::FoundSignature;
-use crate::limits;
 use crate::reason::Code;
 use crate::sigstore::{Certified, Introduction, Refusal, Vouchers, certify, introduce};
 use crate::trust::{Authority, AuthorityIndex, KeyWindow, NamedRoot, TrustedIdentity};
@@ -131,8 +130,7 @@ impl<'a> Listening<'a, '_> {
     ) -> Result<(Certified, Vouchers), Refusal> {
         let root = &asked.identity.root;
         let [_, services] = root.root.chains();
-        let entries = found.signature.material().map_or(0, |material| material.entries.len());
-        self.budget.take_checks(limits::MAX_LOG_ENTRY_CHECKS * entries)?;
+        self.budget.take_checks(entry_checks(found))?;
         self.budget.take_times(found.signature.timestamps().len() * services)?;
         let demands = asked.authority.evidence.of_signature();
         certify(&found.signature, introduction, (&root.name, &root.root), &demands, &found.memo, self.now)
