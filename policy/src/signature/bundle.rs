@@ -111,7 +111,7 @@ pub(super) fn decode(content: &Content) -> Result<UnverifiedSignature, DecodeFau
         content: content.digest(),
         is_large: super::is_large(content),
         key_hint,
-        message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
+        message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload).into(),
         signature: envelope.signature.sig.into_bytes(),
         payload: Payload::Dsse { payload_type: envelope.payload_type, length: payload.len() },
         material: Box::new(Ok(material)),

@@ -63,7 +63,7 @@ pub(super) fn decode(
         content: content.digest(),
         is_large: super::is_large(content),
         key_hint: None,
-        message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload),
+        message: dsse::pre_authentication_encoding(&envelope.payload_type, &payload).into(),
         signature: decode(&signature.sig)?,
         payload: Payload::Dsse { payload_type: envelope.payload_type, length: payload.len() },
         material: Box::new(legacy::material(annotations)),

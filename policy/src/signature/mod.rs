@@ -14,6 +14,7 @@ mod statement;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -26,8 +27,8 @@ pub use artifact::{DecodeFault, DecodedArtifact, DecodedLayer, decode_artifact, 
 pub(crate) use artifact::{Repetitions, decode_artifact_within};
 pub(crate) use bundle::read_whole as read_whole_bundle;
 pub use dsse::pre_authentication_encoding;
-pub(crate) use statement::subject_digests;
 pub use statement::{PAYLOAD_TYPE as IN_TOTO_PAYLOAD_TYPE, SIGNATURE_PREDICATE_TYPE};
+pub(crate) use statement::{SignedStatement, subject_digests};
 
 /// The format of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +73,8 @@ pub struct UnverifiedSignature {
     /// Whether its blob is larger than that of a plain signature may be.
     is_large: bool,
     key_hint: Option<KeyId>,
-    message: Vec<u8>,
+    /// Shared with what is found to be attested in it.
+    message: Arc<Vec<u8>>,
     signature: Vec<u8>,
     payload: Payload,
     /// Who made it and who logged it, as claimed. What is wrong with that is no matter to a key.
@@ -168,6 +170,12 @@ impl UnverifiedSignature {
     /// The bytes of the statement inside, for a signature that a key has verified.
     pub(crate) fn statement(&self) -> Option<&[u8]> {
         self.envelope().map(|(_, payload)| payload)
+    }
+
+    /// The same, to be kept with the fact that a key has verified it.
+    pub(crate) fn shared_statement(&self) -> SignedStatement {
+        let length = self.statement().map_or(0, <[u8]>::len);
+        SignedStatement::new(&self.message, length)
     }
 
     /// What the timestamps must be about: the signature, or what it lies in.

@@ -91,7 +91,7 @@ pub(super) fn decode(
         content: content.digest(),
         is_large: super::is_large(content),
         key_hint: None,
-        message: content.bytes().to_vec(),
+        message: content.bytes().to_vec().into(),
         signature: STANDARD.decode(signature).map_err(|_| malformed())?,
         payload: Payload::SimpleSigning,
         material: Box::new(legacy::material(annotations)),

@@ -2,6 +2,8 @@
 //! of all others what they are about.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -98,6 +100,31 @@ pub(super) fn encode_attestation(image: &PinnedImage, predicate_type: &str, pred
         text(predicate_type)
     )
     .into_bytes()
+}
+
+/// The exact bytes of a statement that verified: the end of the signed message, which is not copied for it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SignedStatement {
+    message: Arc<Vec<u8>>,
+    length: usize,
+}
+
+impl SignedStatement {
+    pub(super) fn new(message: &Arc<Vec<u8>>, length: usize) -> Self {
+        Self { message: Arc::clone(message), length }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let start = self.message.len().saturating_sub(self.length);
+        self.message.get(start..).unwrap_or_default()
+    }
+}
+
+/// In logs and failed tests, megabytes help nobody.
+impl fmt::Debug for SignedStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SignedStatement({} bytes)", self.length)
+    }
 }
 
 /// What a verified statement attests; `None` for a plain signature, whose claims are read by [`claims`].

@@ -14,8 +14,8 @@ use crate::verify::{Rejection, VerifiedAttestation, judge_attestation};
 /// What was found.
 #[derive(Debug)]
 pub struct FoundAttestations {
-    /// The attestations that count, each with the exact bytes of its statement.
-    pub verified: Vec<(VerifiedAttestation, Vec<u8>)>,
+    /// The attestations that count.
+    pub verified: Vec<VerifiedAttestation>,
     /// Other attestations, and what could not be read.
     pub rejected: Vec<Rejection>,
     /// Why there is none; empty when there is one. Unknown where not all could be asked for, [`Code::LimitExceeded`] where
@@ -82,10 +82,7 @@ impl FoundAttestations {
             };
             let (name, facts, window, time) = (speaker.name, &speaker.facts, speaker.window, &speaker.time);
             match judge_attestation(signature.artifact, name, facts, window, time, digest, wanted, now) {
-                Some(Ok(attestation)) => {
-                    let statement = signature.signature.statement().unwrap_or_default().to_vec();
-                    self.verified.push((attestation.vouched(speaker.certified, speaker.logs), statement));
-                }
+                Some(Ok(attestation)) => self.verified.push(attestation.vouched(speaker.certified, speaker.logs)),
                 Some(Err(rejection)) => self.rejected.push(rejection),
                 // A plain signature is no attestation, and nothing is wrong with it.
                 None => {}

@@ -77,6 +77,12 @@ impl VerifiedAttestation {
         &self.predicate_type
     }
 
+    /// The exact bytes of the statement that verified: in-toto's, JSON.
+    #[must_use]
+    pub fn statement(&self) -> &[u8] {
+        self.facts.statement()
+    }
+
     /// What its predicate says, or why it cannot be read.
     pub(crate) fn facts(&self) -> Result<&Facts, &str> {
         predicate(&self.facts)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{KeyId, PublicKey};
-use crate::signature::{self, Attested, ClaimFault, Claims, Format, UnverifiedSignature};
+use crate::signature::{self, Attested, ClaimFault, Claims, Format, SignedStatement, UnverifiedSignature};
 use crate::sigstore::CertificateMemo;
 
 /// Most negative facts that are remembered for one signature; positive ones are at most one a key that verifies.
@@ -27,6 +27,8 @@ pub struct Authenticated {
     key: KeyId,
     claims: Result<Claims, ClaimFault>,
     attested: Option<Result<Attested, ClaimFault>>,
+    /// What was read for `attested`.
+    statement: Option<SignedStatement>,
 }
 
 impl Authenticated {
@@ -45,6 +47,11 @@ impl Authenticated {
     /// What it attests; `None` for a plain signature.
     pub(super) fn attested(&self) -> Option<Result<&Attested, &ClaimFault>> {
         self.attested.as_ref().map(Result::as_ref)
+    }
+
+    /// The exact bytes of the statement that attests something; empty for a plain signature.
+    pub(super) fn statement(&self) -> &[u8] {
+        self.statement.as_ref().map_or(&[], SignedStatement::bytes)
     }
 
     pub(super) fn claims(&self) -> Result<&Claims, &ClaimFault> {
@@ -87,7 +94,8 @@ pub fn authenticate(
     let fact = key.verifies(signature.message(), signature.signature()).then(|| {
         let claims = signature::claims(signature);
         let attested = claims.is_err().then(|| signature::attested(signature)).flatten();
-        Arc::new(Authenticated { format: signature.format(), key: key.id(), claims, attested })
+        let statement = attested.is_some().then(|| signature.shared_statement());
+        Arc::new(Authenticated { format: signature.format(), key: key.id(), claims, attested, statement })
     });
     if fact.is_some() || facts.len() < MAX_REMEMBERED {
         facts.insert(key.id(), fact.clone());

@@ -142,13 +142,13 @@ fn check_one(attested: &Attested, trust: &TrustSnapshot) -> FoundAttestations {
 fn what_was_attested_keyless_counts_in_both_layouts_and_says_who_and_who_vouches() {
     for attested in Attested::all() {
         let found = check_one(&attested, &trust(BOTH));
-        let (attestation, statement) = &found.verified[0];
+        let attestation = &found.verified[0];
         let certified = attestation.certified().unwrap();
         assert_eq!((certified.subject(), certified.identity().issuer()), (SUBJECT, Some(ISSUER)));
         assert_eq!((certified.root(), certified.certificate_logs().len()), ("private", 1));
         assert_eq!((attestation.logs().len(), attestation.format()), (1, attested.format()));
         assert!(attestation.time().is_some_and(|time| !time.vouchers().is_empty()));
-        let statement: Value = serde_json::from_slice(statement).unwrap();
+        let statement: Value = serde_json::from_slice(attestation.statement()).unwrap();
         assert_eq!(statement["predicate"]["runDetails"]["builder"]["id"], "https://b.example/b");
     }
 }
@@ -232,7 +232,7 @@ fn a_key_or_an_identity_suffices_and_neither_speaks_for_the_other() {
     let both = attested.attached_to(IMAGE).with_referrer(&by_key, digest).decoded();
     let makers = |trust: &TrustSnapshot| {
         let found = found(&both, trust);
-        let is_certified = |(attestation, _): &(hallmark_policy::verify::VerifiedAttestation, Vec<u8>)| {
+        let is_certified = |attestation: &hallmark_policy::verify::VerifiedAttestation| {
             (attestation.authority().to_owned(), attestation.certified().is_some())
         };
         let mut makers: Vec<_> = found.verified.iter().map(is_certified).collect();

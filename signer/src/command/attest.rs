@@ -318,12 +318,12 @@ impl Job<'_> {
         let trust = TrustSnapshot::for_keys(vec![key.public().clone()]);
         let found = find_attestations(known, &trust, &attestation.predicate_type, self.attacher.now());
         let timestamps = if format == Format::SigstoreBundle { self.attacher.timestamps.len() } else { 0 };
-        let same = found.verified.iter().find(|(known, statement)| {
+        let same = found.verified.iter().find(|known| {
             known.format() == format
-                && statement.as_slice() == attestation.statement()
+                && known.statement() == attestation.statement()
                 && known.carried_timestamps() >= timestamps
         });
-        if let Some((known, _)) = same {
+        if let Some(known) = same {
             report.status = Status::AlreadySigned;
             report.artifact = Some(known.artifact().to_string());
             return Ok(report);

@@ -110,7 +110,7 @@ enum Verb {
     TrustRoot(trust_root::Verb),
     /// Say whether images may be used, and why
     Verify(Box<verify::Arguments>),
-    /// Show what is attested of images by a key or an identity
+    /// Show what is attested of images: by a key, by an identity, or as a trust policy demands
     VerifyAttestation(Box<verify_attestation::Arguments>),
     /// Verify a Sigstore bundle for a file: who signed it, by certificate or by key
     VerifyBundle(verify_bundle::Arguments),

@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "key", conflicts_with_all = IDENTITIES)]
     policy: Vec<PathBuf>,
     /// The Kubernetes namespace that the image is for
-    #[arg(long, value_name = "NAME", requires = "policy")]
+    #[arg(long, value_name = "NAME", requires = "policy", conflicts_with = "key", conflicts_with_all = IDENTITIES)]
     pub(super) namespace: Option<String>,
     #[command(flatten)]
     identities: identities::Arguments,

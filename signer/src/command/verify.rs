@@ -1,8 +1,11 @@
 //! `hallmark verify`: may these images be used?
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use hallmark_policy::evidence::DecodedEvidence;
+use hallmark_policy::image::ImageReference;
+use hallmark_policy::trust::TrustSnapshot;
 use hallmark_policy::verdict::{Question, Verdict, evaluate, worst};
 use hallmark_verifier::read_recording;
 
@@ -42,32 +45,50 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure
     let images = registry_access::images(&arguments.images)?;
     let annotations = registry_access::annotations(&arguments.annotations)?;
     let trust = arguments.trust.load()?;
-    let questions = images.iter().map(|image| Question {
-        image: image.clone(),
-        namespace: arguments.trust.namespace.clone(),
-        annotations: annotations.clone(),
-    });
-    let questions: Vec<_> = questions.collect();
-    let verdicts = match &arguments.evidence {
-        Some(folder) => {
+    let judge = Judge {
+        trust: &trust,
+        namespace: arguments.trust.namespace.as_deref(),
+        annotations,
+        evidence: arguments.evidence.as_deref(),
+        registry: &arguments.registry,
+    };
+    tell(&judge.verdicts(&images, output)?, output)
+}
+
+/// How images are judged: under this trust, by what is recorded or else by what their registries say.
+pub(super) struct Judge<'a> {
+    pub(super) trust: &'a TrustSnapshot,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) evidence: Option<&'a Path>,
+    pub(super) registry: &'a registry_access::Arguments,
+}
+
+impl Judge<'_> {
+    /// The verdicts about some images, in their order.
+    pub(super) fn verdicts(&self, images: &[ImageReference], output: Output) -> Result<Vec<Verdict>, Failure> {
+        let questions = images.iter().map(|image| Question {
+            image: image.clone(),
+            namespace: self.namespace.map(str::to_owned),
+            annotations: self.annotations.clone(),
+        });
+        let questions: Vec<_> = questions.collect();
+        if let Some(folder) = self.evidence {
             let recorded = recorded(folder)?;
             let now = registry_access::clock()();
-            questions.iter().map(|question| evaluate(question, &trust, &recorded, None, now)).collect()
+            return Ok(questions.iter().map(|question| evaluate(question, self.trust, &recorded, None, now)).collect());
         }
-        None => {
-            let pipeline = arguments.registry.pipeline(&images, output)?;
-            let deadline = arguments.registry.deadline();
-            registry_access::wait(async {
-                let asked = questions.iter().map(|question| pipeline.verdict(&trust, question, deadline));
-                futures_util::future::join_all(asked).await
-            })?
-        }
-    };
-    tell(&verdicts, output)
+        let pipeline = self.registry.pipeline(images, output)?;
+        let deadline = self.registry.deadline();
+        registry_access::wait(async {
+            let asked = questions.iter().map(|question| pipeline.verdict(self.trust, question, deadline));
+            futures_util::future::join_all(asked).await
+        })
+    }
 }
 
 /// Reads recorded evidence.
-pub(super) fn recorded(folder: &std::path::Path) -> Result<DecodedEvidence, Failure> {
+pub(super) fn recorded(folder: &Path) -> Result<DecodedEvidence, Failure> {
     read_recording(folder)
         .map(DecodedEvidence::new)
         .map_err(|error| Failure::new(Exit::Invalid, error.to_string(), error.hint()))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hallmark_policy::image::Digest;
-use hallmark_policy::verdict::{DemandMet, Grounds, RuleVerdict, Verdict};
+use hallmark_policy::verdict::{DemandMet, Grounds, PolicyName, RuleVerdict, Verdict};
 use hallmark_policy::verify::{Rejection, VerifiedSignature};
 use hallmark_policy::{Outcome, Timestamp};
 use serde::Serialize;
@@ -25,9 +25,10 @@ pub(crate) struct VerdictsReport {
     images: Vec<ImageVerdict>,
 }
 
+/// A document in force.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PolicyReport {
+pub(super) struct PolicyReport {
     name: String,
     digest: String,
 }
@@ -88,9 +89,10 @@ struct AttestedReport {
     maker: Maker,
 }
 
+/// An exception that allows.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ExceptionReport {
+pub(super) struct ExceptionReport {
     owner: String,
     reason: String,
     expires: Timestamp,
@@ -126,10 +128,7 @@ impl VerdictsReport {
             version: "hallmark.dev/verdicts/v1",
             verdict: worst.map_or(Outcome::Undetermined, Verdict::outcome).as_str(),
             admit: !verdicts.is_empty() && verdicts.iter().all(Verdict::admit),
-            policies: policies
-                .iter()
-                .map(|policy| PolicyReport { name: policy.name.clone(), digest: policy.digest.to_string() })
-                .collect(),
+            policies: policies.iter().map(PolicyReport::new).collect(),
             decided_at: worst.map(Verdict::decided_at),
             images: verdicts.iter().map(ImageVerdict::new).collect(),
         }
@@ -142,6 +141,12 @@ impl VerdictsReport {
             image.tell(&mut text);
         }
         text
+    }
+}
+
+impl PolicyReport {
+    pub(super) fn new(policy: &PolicyName) -> Self {
+        Self { name: policy.name.clone(), digest: policy.digest.to_string() }
     }
 }
 
@@ -333,7 +338,7 @@ impl RejectedReport {
 }
 
 impl ExceptionReport {
-    fn new(grounds: &Grounds) -> Option<Self> {
+    pub(super) fn new(grounds: &Grounds) -> Option<Self> {
         match grounds {
             Grounds::Exception { owner, reason, expires, waived } => Some(Self {
                 owner: owner.clone(),

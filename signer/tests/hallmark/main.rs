@@ -37,3 +37,5 @@ mod shapes;
 mod sign_and_verify;
 #[cfg(test)]
 mod trust_root;
+#[cfg(test)]
+mod verify_attestation;

@@ -26,7 +26,7 @@ fn every_answer_keeps_its_shape() {
          - name: team\n      images: [\"{}/team/**\"]\n      require: release-team\n",
         registry.host
     );
-    fs::write(directory.path().join("policy.yaml"), policy).unwrap();
+    fs::write(directory.path().join("policy.yaml"), &policy).unwrap();
     fs::write(directory.path().join("predicate.json"), r#"{"buildDefinition":{},"runDetails":{}}"#).unwrap();
     let predicate = ["--predicate", "predicate.json", "--type", "slsaprovenance1"];
     let attest = [&["attest", "--key", "hallmark.key", &attested], &predicate[..]].concat();
@@ -58,6 +58,13 @@ fn every_answer_keeps_its_shape() {
         assert_eq!(run.stderr, "", "{name}");
         insta::assert_json_snapshot!(name, without_accidents(run.json(), &registry.host));
     }
+    let demands = "      attestations: [{name: built, types: [slsaprovenance1], from: release-team}]\n";
+    fs::write(directory.path().join("demands.yaml"), policy + demands).unwrap();
+    let attest = [&["attest", "--key", "hallmark.key", &image], &predicate[..]].concat();
+    hallmark(directory.path(), PASSPHRASE, &attest).done();
+    let judged = ["verify-attestation", "--policy", "demands.yaml", &image, "-o", "json"];
+    let report = hallmark(directory.path(), PASSPHRASE, &judged).done().json();
+    insta::assert_json_snapshot!("verify-attestation-policy", without_accidents(report, &registry.host));
 }
 
 fn without_accidents(value: Value, host: &str) -> Value {
