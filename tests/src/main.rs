@@ -27,6 +27,7 @@ mod proxies;
 mod real_registries;
 mod recorded;
 mod routes;
+mod signing_attacks;
 mod signing_counts;
 mod throttling;
 mod timestamps;
