@@ -332,7 +332,7 @@ fn rules(document: &Document, policy: &TrustPolicy, remarks: &mut Remarks<'_>) {
             let position = place(entry.value.on_undetermined.as_ref());
             remarks.add(position, format!("{path}.onUndetermined"), LintCode::TagsWithHeldEvidence, message, hint);
         }
-        if rule.reference == ReferenceBinding::Any && covers_several(rule) {
+        if rule.require.is_some() && rule.reference == ReferenceBinding::Any && covers_several(rule) {
             let message = format!("the rule `{}` takes a signature that was made for another repository", rule.name);
             let hint =
                 "write `reference: repository`, or nobody notices when a signed image is copied over another name";

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use crate::support::{Attached, Key, document, image, now, policy, snapshot, subject};
 use crate::timestamps::{listed, tsa};
 
-const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+pub(crate) const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 pub(crate) const SCAN: &str = "https://cosign.sigstore.dev/attestation/vuln/v1";
 /// How Go writes that there is no time.
 const UNDATED: &str = "0001-01-01T00:00:00Z";
@@ -67,7 +67,7 @@ fn check(attached: Attached, demands: &str, expected: &[Code]) {
     assert_eq!(verdict.attestations().is_empty(), !expected.is_empty());
 }
 
-fn provenance(builder: &str, source: &str) -> String {
+pub(crate) fn provenance(builder: &str, source: &str) -> String {
     format!(
         r#"{{"buildDefinition":{{"buildType":"t","externalParameters":{{"source":"{source}"}}}},"runDetails":{{"builder":{{"id":"{builder}"}},"metadata":{{"finishedOn":"2026-11-20T00:00:00Z"}}}}}}"#
     )
@@ -808,7 +808,7 @@ fn a_rule_without_signatures_rests_on_what_is_attested_alone() {
         }
     };
     assert_eq!(codes(built().change(unknown)).0, Outcome::Undetermined);
-    // Not even a rule that demands nothing of children allows an index of none.
+    // What is not known to be an image or an index has no children that are covered.
     let each = policy(&[1, 2], &format!("attestations: [{ANY}]\nplatforms: every-child"));
     let index = both().verdict_by(&each, &Question::about(image()));
     assert_ne!(index.outcome(), Outcome::Allow, "{index:?}");

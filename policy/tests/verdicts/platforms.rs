@@ -11,6 +11,7 @@ use hallmark_policy::signature::{Format, Statement};
 use hallmark_policy::verdict::{Question, Verdict, evaluate, scope};
 use hallmark_policy::{Code, Outcome};
 
+use crate::attestations::{PROVENANCE, attestation_of, provenance};
 use crate::support::{Attached, Key, document, image, now, policy, snapshot};
 
 /// A child with a platform; the bytes are a manifest's.
@@ -106,12 +107,25 @@ fn signed_by(asked: &ImageReference, digest: Digest, keys: &[u8]) -> Evidence {
     let attached = keys.iter().fold(Attached::nothing(), |attached, key| {
         attached.with_referrer(Key::new(*key).signs_statement(Format::SigstoreBundle, &statement).blob(), digest)
     });
+    about(asked, digest, attached)
+}
+
+fn about(asked: &ImageReference, digest: Digest, attached: Attached) -> Evidence {
     attached
         .change(|evidence| {
             evidence.image = asked.clone();
             evidence.resolution = Observation::Found(digest);
         })
         .evidence()
+}
+
+/// Evidence about one digest, of which key 2 has attested how it was built.
+fn attested_by_two(asked: &ImageReference, digest: Digest) -> Evidence {
+    let bundle = attestation_of(2, digest, PROVENANCE, &provenance("b", "s"));
+    let mut evidence = about(asked, digest, Attached::nothing().with_referrer(&bundle, digest));
+    let (place, manifests) = (Place::AttestationTag, Observation::Absent);
+    evidence.places.push(PlaceReport { place, observed_at: now(), manifests, truncated: false });
+    evidence
 }
 
 fn codes(verdict: &Verdict) -> Vec<Code> {
@@ -124,6 +138,30 @@ fn the_requested_digest_is_what_counts_unless_the_rule_says_otherwise() {
     let children_only = Tree::new().child_signed(0, &[1]).child_signed(1, &[1]);
     assert_eq!(codes(&children_only.verdict("")), [Code::Unsigned]);
     assert_eq!(codes(&children_only.verdict("platforms: requested")), [Code::Unsigned]);
+}
+
+/// Where what is attested suffices: that of the index, or of one child, stands for no other.
+#[test]
+fn must_not_take_what_is_attested_of_one_manifest_for_what_is_not_of_another() {
+    let demand = "attestations: [{name: built, types: [slsaprovenance1], from: k2}]\nplatforms: every-child";
+    let (trust, question, tree) = (policy(&[1, 2], demand), Question::about(image()), Tree::new());
+    let children = [0, 1].map(|place| tree.index.manifests[place].digest);
+    let verdict = |attested: &[Digest]| {
+        let scope = scope(&question, &trust);
+        let mut evidence = attested_by_two(&image(), tree.digest());
+        evidence.relatives = tree.relatives(&scope);
+        for digest in attested {
+            let child = attested_by_two(&image().pin(*digest).into(), *digest);
+            evidence.relatives.children.insert(*digest, child).unwrap();
+        }
+        evaluate(&question, &trust, &DecodedEvidence::new(evidence), None, now())
+    };
+    let all = verdict(&children);
+    assert_eq!(all.outcome(), Outcome::Allow, "{all:#?}");
+    assert_eq!(all.attestations().iter().map(|met| met.attestation.subject()).collect::<Vec<_>>(), children);
+    for attested in [&children[..1], &children[1..], &[]] {
+        assert_ne!(verdict(attested).outcome(), Outcome::Allow, "{attested:?}");
+    }
 }
 
 #[test]

@@ -157,6 +157,15 @@ fn each_doubtful_field_gets_its_remark() {
 }
 
 #[test]
+fn must_not_advise_to_write_what_would_be_refused() {
+    let demand = ", attestations: [{name: built, types: [slsaprovenance1], from: a}]";
+    let both = document("", demand, "").replace("[r.io/x]", "[r.io/x, r.io/y]");
+    assert_eq!(remarks(&both).first().map(|(code, ..)| *code), Some(LintCode::ReferenceAny));
+    // A rule that asks for no signature takes no `reference`.
+    assert_eq!(remarks(&both.replace(", require: a", "")), []);
+}
+
+#[test]
 fn remarks_are_in_the_order_of_the_text() {
     let found = remarks(&with_spec("default: allow\nrules: [{name: r, images: [r.io/x], mode: audit, require: a}]"));
     let codes: Vec<&str> = found.iter().map(|(code, ..)| code.as_str()).collect();
